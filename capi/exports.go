@@ -1,0 +1,115 @@
+package main
+
+/*
+#cgo CFLAGS: -std=gnu11 -O2 -Wall -Wextra -fvisibility=hidden -I${SRCDIR}/../include -DLOOP_BUILDING
+#cgo LDFLAGS: -lpthread
+#include "layout.h"
+*/
+import "C"
+
+import (
+	"runtime"
+	"unsafe"
+
+	"github.com/mattn/go-pointer"
+
+	_ "github.com/libloop/libloop/include" // so that the build cache knows the header
+	"github.com/libloop/libloop/loop"
+	"github.com/libloop/libloop/loop/request"
+)
+
+func main() {}
+
+// host is the C program, as the engine sees it.
+type host struct {
+	loop *C.loop_t
+}
+
+// Deliver implements loop.Host.
+func (h host) Deliver(worker int) int {
+	return int(C.capi_deliver(h.loop, C.uint32_t(worker)))
+}
+
+// DeliverRing implements loop.Host.
+func (h host) DeliverRing(worker, from int) int {
+	return int(C.capi_deliver_ring(h.loop, C.uint32_t(worker), C.uint32_t(from)))
+}
+
+// Work implements loop.Host.
+func (h host) Work(r *request.Request) {
+	C.capi_work((*C.struct_request)(unsafe.Pointer(r)))
+}
+
+func engine(handle unsafe.Pointer) *loop.Engine {
+	return pointer.Restore(handle).(*loop.Engine)
+}
+
+//export engineOpen
+func engineOpen(l *C.loop_t, threads, blockingThreads C.uint32_t) C.int {
+	mailboxes := unsafe.Add(unsafe.Pointer(l), C.sizeof_struct_loop)
+	e, errno := loop.NewEngine(loop.Config{
+		Threads:         int(threads),
+		BlockingThreads: int(blockingThreads),
+		Host:            host{l},
+		Shared:          (*request.Shared)(unsafe.Pointer(&l.shared)),
+		Mailboxes:       unsafe.Slice((*request.Mailbox)(mailboxes), int(threads)),
+	})
+	if errno < 0 {
+		return C.int(errno)
+	}
+	l.engine = pointer.Save(e)
+	return 0
+}
+
+//export engineRun
+func engineRun(handle unsafe.Pointer) C.int { return C.int(engine(handle).Run()) }
+
+//export engineRunOnce
+func engineRunOnce(handle unsafe.Pointer, timeoutNs C.int64_t) C.int {
+	return C.int(engine(handle).RunOnce(int64(timeoutNs)))
+}
+
+//export engineWait
+func engineWait(handle unsafe.Pointer, timeoutNs C.int64_t) C.int {
+	return C.int(engine(handle).Wait(int64(timeoutNs)))
+}
+
+//export engineClose
+func engineClose(handle unsafe.Pointer) C.int {
+	errno := engine(handle).Close()
+	if errno == 0 {
+		pointer.Unref(handle)
+	}
+	return C.int(errno)
+}
+
+//export engineWithdraw
+func engineWithdraw(handle unsafe.Pointer, r *C.struct_request, ownThread C.bool) C.bool {
+	return C.bool(engine(handle).Withdraw((*request.Request)(unsafe.Pointer(r)), bool(ownThread)))
+}
+
+//export engineBackendDescriptor
+func engineBackendDescriptor(handle unsafe.Pointer) C.int {
+	return C.int(engine(handle).BackendDescriptor())
+}
+
+//export engineBackendTimeout
+func engineBackendTimeout(handle unsafe.Pointer) C.int64_t {
+	return C.int64_t(engine(handle).BackendTimeout())
+}
+
+//export engineStatistics
+func engineStatistics(handle unsafe.Pointer, out *C.loop_statistics_t) {
+	s := engine(handle).Statistics()
+	out.blocking_threads = C.uint32_t(s.BlockingThreads)
+	out.completions = C.uint64_t(s.Completions)
+	out.turns = C.uint64_t(s.Turns)
+	out.sleeps = C.uint64_t(s.Sleeps)
+	out.deliveries = C.uint64_t(s.Deliveries)
+	out.wakes = C.uint64_t(s.Wakes)
+	out.stale_events = C.uint64_t(s.StaleEvents)
+	out.poll_fallbacks = C.uint64_t(s.PollFallbacks)
+	var memory runtime.MemStats
+	runtime.ReadMemStats(&memory)
+	out.heap_objects = C.uint64_t(memory.Mallocs)
+}

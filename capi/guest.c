@@ -1,0 +1,34 @@
+/*
+ * Manners of a Go runtime that lives in somebody else's process.
+ *
+ * Signals: the runtime starts its threads in a constructor of its own, and they inherit the signal mask of
+ * that moment. Left alone they would have none, and a host that blocks SIGTERM everywhere to fetch it from a
+ * signalfd would be killed through one of them. So one constructor before the runtime's blocks all signals,
+ * and one after it restores the mask: the runtime's threads have them blocked for ever (but for those that it
+ * insists on), the host's thread never notices.
+ *
+ * fork: only the calling thread lives on in the child, and a runtime without its threads hangs. A flag in the
+ * child makes every call return before it enters Go.
+ */
+#include "mailbox.h"
+
+#include <pthread.h>
+#include <signal.h>
+
+volatile int capi_forked;
+
+static sigset_t host_mask;
+
+static void mark_child(void) { capi_forked = 1; }
+
+/* Priority 101 is the first that programs may use; constructors without one run after all that have one. */
+__attribute__((constructor(101))) static void before_runtime(void) {
+    sigset_t all;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &host_mask);
+}
+
+__attribute__((constructor)) static void after_runtime(void) {
+    pthread_sigmask(SIG_SETMASK, &host_mask, NULL);
+    pthread_atfork(NULL, NULL, mark_child);
+}

@@ -1,0 +1,126 @@
+/*
+ * The memory that C and the engine share, as C sees it: requests, mailboxes, loops.
+ *
+ * Package loop/request has the same structs in Go, and explains them; layout.go makes the build fail when the
+ * two differ. Go includes this file too, so it holds declarations only.
+ */
+#ifndef CAPI_LAYOUT_H
+#define CAPI_LAYOUT_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "loop.h"
+
+enum op {
+    OP_TICK = 1,
+    OP_TIMER,
+    OP_WORK,
+    OP_WAIT,
+    OP_WATCH,
+    OP_OPEN,
+    OP_CLOSE,
+    OP_READ,
+    OP_WRITE,
+    OP_ACCESS
+};
+
+#define CURRENT_POSITION INT64_C(-1)
+
+/* A struct loop_request from the inside. */
+struct request {
+    void              *user;
+    int64_t            result;
+    uint64_t           timeout_ns;
+    uint32_t           flags;
+    uint32_t           reserved32;
+    _Atomic uint64_t   state; /* state.h */
+    struct request    *next;
+    loop_callback_t    callback;
+    uint64_t           op; /* byte 0 the operation, byte 1 "address and length are an iovec array", rest 0 */
+    int64_t            fd;
+    uintptr_t          address; /* address and length form a struct iovec */
+    uint64_t           length;
+    int64_t            offset;
+    uint64_t           deadline_ns;
+    struct request    *prev;
+    struct request    *timer_next;
+    struct request    *timer_prev;
+    struct request    *control_next;
+    loop_t            *owner;
+    _Atomic uint32_t   new_events;
+    uint32_t           mode;
+    uint32_t           generation;
+    uint32_t           events;
+    uint64_t           timeout_at_ns;
+    uint64_t           unused[11];
+};
+
+#define RING_SIZE 256
+
+struct ring {
+    _Atomic uint32_t          head;
+    char                      pad1[60];
+    _Atomic uint32_t          tail;
+    char                      pad2[60];
+    struct request *_Atomic   slots[RING_SIZE];
+};
+
+/* How requests reach one loop thread. */
+struct mailbox {
+    struct request *_Atomic inbox;
+    struct request *_Atomic control;
+    _Atomic uint64_t        foreign_accepted;
+    _Atomic uint32_t        sleeping;
+    int32_t                 wake_fd;
+    _Atomic uint64_t        wakes;
+    _Atomic uint32_t        busy;
+    char                    pad1[20];
+
+    /* Owner: the loop thread. */
+    struct request  *local_head;
+    struct request  *local_tail;
+    _Atomic uint64_t local_accepted;
+    _Atomic uint64_t delivered;
+    _Atomic uint64_t completions;
+    struct request  *ready_head;
+    struct request  *ready_tail;
+    char             pad2[8];
+
+    struct ring ring;
+};
+
+enum lifecycle { LIFECYCLE_CLOSED, LIFECYCLE_OPENED, LIFECYCLE_CLOSING, LIFECYCLE_BROKEN };
+
+struct shared {
+    _Atomic uint32_t        stop;
+    _Atomic uint32_t        lifecycle;
+    _Atomic int64_t         references;
+    _Atomic uint64_t        withdrawn;
+    struct request *_Atomic harvest;
+    struct mailbox         *mailboxes;
+    uint32_t                threads;
+    _Atomic uint32_t        embedded;
+    _Atomic uint32_t        running;
+    uint32_t                pad;
+};
+
+struct loop {
+    struct shared    shared;
+    void            *engine; /* mattn/go-pointer's stand-in for the Go engine */
+    const char      *backend_name;
+    _Atomic uint64_t entries;
+    struct request  *harvested_head; /* taken from shared.harvest, oldest first; owner: who runs the loop */
+    struct loop     *next_free;
+    uint32_t         capacity; /* mailboxes there is memory for */
+    _Alignas(64) struct mailbox mailboxes[]; /* one for each loop thread */
+};
+
+/* deliver.c: called by the engine. */
+uint32_t capi_deliver(loop_t *loop, uint32_t worker);
+uint32_t capi_deliver_ring(loop_t *loop, uint32_t worker, uint32_t from);
+void     capi_work(struct request *request);
+
+#endif

@@ -1,0 +1,317 @@
+/*
+ * Making, running and ending loops.
+ *
+ * The memory of a loop is never given back, but serves the next loop with as many threads: so a call with a
+ * loop that was deinitialised reads "closed" rather than somebody else's memory.
+ */
+#include "_cgo_export.h"
+#include "mailbox.h"
+#include "state.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+static pthread_mutex_t free_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct loop    *free_loops;
+
+static struct loop *take_free(uint32_t threads) {
+    pthread_mutex_lock(&free_lock);
+    struct loop **link = &free_loops;
+    while (*link != NULL && (*link)->capacity != threads) {
+        link = &(*link)->next_free;
+    }
+    struct loop *loop = *link;
+    if (loop != NULL) *link = loop->next_free;
+    pthread_mutex_unlock(&free_lock);
+    return loop;
+}
+
+/* Last in, last out: the address of a loop that just ended comes back as late as possible. */
+static void put_free(struct loop *loop) {
+    loop->next_free = NULL;
+    pthread_mutex_lock(&free_lock);
+    struct loop **link = &free_loops;
+    while (*link != NULL) {
+        link = &(*link)->next_free;
+    }
+    *link = loop;
+    pthread_mutex_unlock(&free_lock);
+}
+
+static struct loop *allocate(uint32_t threads) {
+    enum { cache_line = 64 };
+    size_t size = sizeof(struct loop) + threads * sizeof(struct mailbox);
+    struct loop *loop = take_free(threads);
+    if (loop == NULL) {
+        void *memory;
+        if (posix_memalign(&memory, cache_line, size) != 0) return NULL;
+        loop = memory;
+    }
+    memset(loop, 0, size);
+    loop->capacity = threads;
+    return loop;
+}
+
+static uint32_t processors(void) {
+    long count = sysconf(_SC_NPROCESSORS_ONLN);
+    if (count < 1) return 1;
+    return count > (long)LOOP_THREADS_MAX ? LOOP_THREADS_MAX : (uint32_t)count;
+}
+
+/* Copies the caller's options, whose struct may be older or newer than ours, and fills in the defaults. */
+static int read_options(const loop_options_t *given, loop_options_t *options) {
+    memset(options, 0, sizeof *options);
+    if (given != NULL) {
+        /* A newer, larger struct might ask for what we do not know. */
+        if (given->size != 0 && given->size != sizeof *options) return LOOP_EINVAL;
+        *options = *given;
+    }
+    if (options->threads == LOOP_THREADS_PER_CPU) options->threads = processors();
+    if (options->threads == 0) options->threads = 1;
+    if (options->blocking_threads == 0) {
+        options->blocking_threads = processors() * 4 < 8 ? 8 : processors() * 4;
+        if (options->blocking_threads > LOOP_THREADS_MAX) options->blocking_threads = LOOP_THREADS_MAX;
+    }
+    if (options->threads > LOOP_THREADS_MAX || options->blocking_threads > LOOP_THREADS_MAX) return LOOP_EINVAL;
+    if (options->flags != 0 || options->backend > LOOP_BACKEND_IOCP) return LOOP_EINVAL;
+    if (options->backend != LOOP_BACKEND_AUTO && options->backend != LOOP_BACKEND_EPOLL) return LOOP_ENOTSUP;
+    return 0;
+}
+
+int loop_init(loop_t **loop_out, const loop_options_t *options) {
+    if (loop_out == NULL) return capi_forked ? LOOP_ENOTSUP : LOOP_EINVAL;
+    *loop_out = NULL;
+    if (capi_forked) return LOOP_ENOTSUP;
+    loop_options_t chosen;
+    int error = read_options(options, &chosen);
+    if (error < 0) return error;
+    struct loop *loop = allocate(chosen.threads);
+    if (loop == NULL) return LOOP_ENOMEM;
+    error = engineOpen(loop, chosen.threads, chosen.blocking_threads);
+    if (error < 0) {
+        put_free(loop);
+        return error;
+    }
+    loop->backend_name = "epoll";
+    *loop_out = loop;
+    return 0;
+}
+
+int loop_init_single_threaded(loop_t **loop_out) {
+    loop_options_t options = {.size = sizeof options, .threads = 1};
+    return loop_init(loop_out, &options);
+}
+
+int loop_init_multi_threaded(loop_t **loop_out) {
+    loop_options_t options = {.size = sizeof options, .threads = LOOP_THREADS_PER_CPU};
+    return loop_init(loop_out, &options);
+}
+
+int loop_init_thread_pool(loop_t **loop_out, uint32_t thread_count) {
+    if (thread_count == 0 || thread_count > LOOP_THREADS_MAX) {
+        if (loop_out != NULL) *loop_out = NULL;
+        return capi_forked ? LOOP_ENOTSUP : LOOP_EINVAL;
+    }
+    loop_options_t options = {.size = sizeof options, .threads = thread_count};
+    return loop_init(loop_out, &options);
+}
+
+/* ---- running ---- */
+
+/* Makes the calling thread the one that runs the loop. */
+static int claim(loop_t *loop) {
+    int error = check_loop(loop);
+    if (error < 0) return error;
+    uint32_t free = 0;
+    if (!atomic_compare_exchange_strong(&loop->shared.running, &free, 1)) return LOOP_EBUSY;
+    atomic_fetch_add_explicit(&loop->entries, 1, memory_order_relaxed);
+    return 0;
+}
+
+static void unclaim(loop_t *loop) { atomic_store(&loop->shared.running, 0); }
+
+int loop_run(loop_t *loop) {
+    int error = claim(loop);
+    if (error < 0) return error;
+    error = engineRun(loop->engine);
+    unclaim(loop);
+    return error;
+}
+
+int loop_run_once(loop_t *loop, int64_t timeout_ns) {
+    int result = claim(loop);
+    if (result < 0) return result;
+    result = engineRunOnce(loop->engine, timeout_ns);
+    unclaim(loop);
+    return result;
+}
+
+/* Moves what the loop threads completed since to the end of the harvested list. */
+static void gather_harvest(loop_t *loop) {
+    struct request *newest = atomic_exchange(&loop->shared.harvest, NULL);
+    struct request *oldest = NULL;
+    while (newest != NULL) {
+        struct request *next = newest->next;
+        newest->next = oldest;
+        oldest = newest;
+        newest = next;
+    }
+    struct request **link = &loop->harvested_head;
+    while (*link != NULL) {
+        link = &(*link)->next;
+    }
+    *link = oldest;
+}
+
+/* Gives one harvested request to the program: free, or, with more shots to come, back to its loop thread. */
+static void release_harvested(loop_t *loop, struct request *request) {
+    if ((request->flags & LOOP_MORE) == 0) {
+        state_free(request);
+        return;
+    }
+    struct mailbox *mailbox = &loop->mailboxes[state_worker(state_load(request))];
+    push(&mailbox->inbox, request, &request->next);
+    capi_wake(loop, mailbox);
+}
+
+static int fetch(loop_t *loop, loop_request_t **done_out, uint32_t capacity) {
+    if (loop->harvested_head == NULL) gather_harvest(loop);
+    uint32_t count = 0;
+    while (count < capacity && loop->harvested_head != NULL) {
+        struct request *request = loop->harvested_head;
+        loop->harvested_head = request->next;
+        release_harvested(loop, request);
+        done_out[count++] = (loop_request_t *)request;
+    }
+    return (int)count;
+}
+
+int loop_wait(loop_t *loop, loop_request_t **done_out, uint32_t capacity, int64_t timeout_ns) {
+    int result = check_loop(loop);
+    if (result < 0) return result;
+    if (done_out == NULL || capacity == 0) return LOOP_EINVAL;
+    if ((result = claim(loop)) < 0) return result;
+    result = fetch(loop, done_out, capacity);
+    if (result == 0) {
+        result = engineWait(loop->engine, timeout_ns);
+        if (result == 0) result = fetch(loop, done_out, capacity);
+    }
+    unclaim(loop);
+    return result;
+}
+
+int loop_stop(loop_t *loop) {
+    int error = check_loop(loop);
+    if (error < 0) return error;
+    atomic_store(&loop->shared.stop, 1);
+    capi_wake(loop, &loop->mailboxes[0]);
+    return 0;
+}
+
+/* ---- ending ---- */
+
+static _Atomic(loop_t *) default_loop;
+
+int loop_deinit(loop_t *loop) {
+    int error = claim(loop);
+    if (error < 0) return error;
+    uint32_t opened = LIFECYCLE_OPENED;
+    if (!atomic_compare_exchange_strong(&loop->shared.lifecycle, &opened, LIFECYCLE_CLOSING)) {
+        unclaim(loop);
+        return LOOP_ESHUTDOWN;
+    }
+    error = engineClose(loop->engine);
+    if (error < 0) return error;
+    gather_harvest(loop);
+    for (struct request *request = loop->harvested_head; request != NULL;) {
+        struct request *next = request->next;
+        state_free(request);
+        request = next;
+    }
+    loop_t *self = loop;
+    atomic_compare_exchange_strong(&default_loop, &self, NULL);
+    atomic_store(&loop->shared.lifecycle, LIFECYCLE_CLOSED);
+    put_free(loop);
+    return 0;
+}
+
+loop_t *loop_default(void) {
+    static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+    if (capi_forked) return NULL;
+    pthread_mutex_lock(&lock);
+    loop_t *loop = atomic_load(&default_loop);
+    if (loop == NULL && loop_init(&loop, NULL) == 0) atomic_store(&default_loop, loop);
+    pthread_mutex_unlock(&lock);
+    return loop;
+}
+
+/* ---- asking ---- */
+
+int loop_ref(loop_t *loop) {
+    int error = check_loop(loop);
+    if (error < 0) return error;
+    atomic_fetch_add(&loop->shared.references, 1);
+    return 0;
+}
+
+int loop_unref(loop_t *loop) {
+    int error = check_loop(loop);
+    if (error < 0) return error;
+    int64_t references = atomic_load(&loop->shared.references);
+    do {
+        if (references <= 0) return LOOP_EINVAL;
+    } while (!atomic_compare_exchange_weak(&loop->shared.references, &references, references - 1));
+    capi_wake_if_finished(loop);
+    return 0;
+}
+
+int64_t loop_pending(loop_t *loop) {
+    int error = check_loop(loop);
+    return error < 0 ? error : capi_pending(loop);
+}
+
+uint64_t loop_now(loop_t *loop) {
+    (void)loop;
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * UINT64_C(1000000000) + (uint64_t)now.tv_nsec;
+}
+
+const char *loop_backend_name(loop_t *loop) {
+    return check_loop(loop) < 0 ? NULL : loop->backend_name;
+}
+
+/* Counts an entry into the engine that runs no callbacks. */
+static int enter(loop_t *loop) {
+    int error = check_loop(loop);
+    if (error < 0) return error;
+    atomic_fetch_add_explicit(&loop->entries, 1, memory_order_relaxed);
+    return 0;
+}
+
+int loop_backend_fd(loop_t *loop) {
+    int error = enter(loop);
+    return error < 0 ? error : engineBackendDescriptor(loop->engine);
+}
+
+int64_t loop_backend_timeout(loop_t *loop) {
+    int error = enter(loop);
+    return error < 0 ? error : engineBackendTimeout(loop->engine);
+}
+
+int loop_get_statistics(loop_t *loop, loop_statistics_t *statistics_out) {
+    int error = check_loop(loop);
+    if (error < 0) return error;
+    const uint32_t smallest = (uint32_t)(offsetof(loop_statistics_t, completions) + sizeof(uint64_t));
+    if (statistics_out == NULL || statistics_out->size < smallest) return LOOP_EINVAL;
+    loop_statistics_t statistics = {.size = statistics_out->size};
+    if ((error = enter(loop)) < 0) return error;
+    engineStatistics(loop->engine, &statistics);
+    statistics.entries = atomic_load_explicit(&loop->entries, memory_order_relaxed);
+    uint32_t known = statistics.size < sizeof statistics ? statistics.size : (uint32_t)sizeof statistics;
+    memcpy(statistics_out, &statistics, known);
+    return 0;
+}

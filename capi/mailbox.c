@@ -1,0 +1,63 @@
+/*
+ * Waking loop threads, and counting what is pending.
+ *
+ * The wake is the one system call that the library makes outside of loop/internal/sys. It stays in C so that
+ * a thread which only submits never enters Go: its first entry would cost it 4 us, an alternate signal stack
+ * and a thread record of the Go runtime.
+ */
+#include "mailbox.h"
+
+#include <errno.h>
+#include <unistd.h>
+
+_Thread_local struct here capi_here;
+
+/* Wakes the mailbox's thread if it sleeps. */
+static bool wake_sleeper(struct mailbox *mailbox) {
+    static const uint64_t one = 1;
+    if (atomic_load(&mailbox->sleeping) == 0 || atomic_exchange(&mailbox->sleeping, 0) == 0) return false;
+    atomic_fetch_add_explicit(&mailbox->wakes, 1, memory_order_relaxed);
+    int saved_errno = errno;
+    ssize_t written = write(mailbox->wake_fd, &one, sizeof one);
+    (void)written; /* fails only with EAGAIN, when the counter is full: the thread is woken already */
+    errno = saved_errno;
+    return true;
+}
+
+/*
+ * Sees to it that what was pushed to a mailbox is looked at: by its thread, or, while that runs a callback, by
+ * another one that sleeps.
+ */
+void capi_wake(loop_t *loop, struct mailbox *mailbox) {
+    if (wake_sleeper(mailbox) || loop->shared.threads == 1 || !atomic_load(&mailbox->busy)) return;
+    for (uint32_t i = 0; i < loop->shared.threads; i++) {
+        if (wake_sleeper(&loop->mailboxes[i])) return;
+    }
+}
+
+/* Makes loop_run notice that nothing is pending any more. */
+void capi_wake_if_finished(loop_t *loop) {
+    if (capi_pending(loop) == 0) wake_sleeper(&loop->mailboxes[0]);
+}
+
+/* A number for the calling thread, the same at every call: spreads threads over mailboxes. */
+uint32_t capi_thread_number(void) {
+    static _Atomic uint32_t last;
+    static _Thread_local uint32_t number __attribute__((tls_model("initial-exec")));
+    if (number == 0) number = atomic_fetch_add_explicit(&last, 1, memory_order_relaxed) + 1;
+    return number;
+}
+
+/* Ends are read before beginnings; see Shared.Pending in loop/request/shared.go. */
+int64_t capi_pending(loop_t *loop) {
+    uint64_t ended = atomic_load(&loop->shared.withdrawn);
+    for (uint32_t i = 0; i < loop->shared.threads; i++) {
+        ended += atomic_load(&loop->mailboxes[i].delivered);
+    }
+    uint64_t begun = 0;
+    for (uint32_t i = 0; i < loop->shared.threads; i++) {
+        begun += atomic_load(&loop->mailboxes[i].foreign_accepted);
+        begun += atomic_load(&loop->mailboxes[i].local_accepted);
+    }
+    return (int64_t)(begun - ended) + atomic_load(&loop->shared.references);
+}

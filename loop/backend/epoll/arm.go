@@ -1,0 +1,122 @@
+package epoll
+
+import (
+	"github.com/libloop/libloop/loop/internal/sys"
+	"github.com/libloop/libloop/loop/request"
+)
+
+// arm makes the kernel report what the waiters of an entry want.
+func (b *Backend) arm(e *entry) {
+	if e.empty() && !e.edge() {
+		return
+	}
+	events := e.interest() | sys.EpollEdge
+	if !e.edge() {
+		events |= sys.EpollOneShot
+	}
+	if e.armed == events && !e.renew {
+		return
+	}
+	e.renew = false
+	if e.polled {
+		b.pollInstead(e)
+		return
+	}
+	switch errno := b.register(e, events); errno {
+	case 0:
+		e.armed = events
+	case sys.EPERM:
+		b.serveFile(e)
+	case sys.ENOSPC, sys.ENOMEM:
+		b.pollInstead(e)
+	default:
+		b.failWaiters(e, errno)
+	}
+}
+
+// register renews the registration of a descriptor, or makes one where there is none, or where the program
+// put another file in its place.
+func (b *Backend) register(e *entry, events uint32) int64 {
+	if e.registered {
+		errno := b.kernel.EpollControl(b.epfd, sys.EpollModify, e.fd, events, e.tag())
+		if errno != sys.ENOENT {
+			return errno
+		}
+		e.registered = false
+	}
+	e.generation++
+	errno := b.kernel.EpollControl(b.epfd, sys.EpollAdd, e.fd, events, e.tag())
+	if errno == sys.EEXIST {
+		// The same file came back to the same number.
+		errno = b.kernel.EpollControl(b.epfd, sys.EpollModify, e.fd, events, e.tag())
+	}
+	e.registered = errno == 0
+	return errno
+}
+
+// tag is what the events of the present registration carry.
+func (e *entry) tag() uint64 { return uint64(uint32(e.fd)) | uint64(e.generation)<<32 }
+
+// serveFile serves the waiters of a descriptor that epoll refuses: a regular file or a directory, which is
+// always ready, though reading and writing may block.
+func (b *Backend) serveFile(e *entry) {
+	e.registered, e.armed = false, 0
+	for d := range e.waiters {
+		for r := e.waiters[d].First(); r != nil; {
+			next := r.Next
+			switch {
+			case r.Op == request.OpWait || r.Op == request.OpWatch:
+				b.serveWait(e, r, request.Readable|request.Writable)
+			case r.Marked(request.MarkBlocked):
+				// Neither waiting nor a blocking call helps: the file is locked against us.
+				b.forget(e, r)
+				b.sink.Finish(r, sys.EIO)
+			default:
+				b.forget(e, r)
+				b.block(r)
+			}
+			r = next
+		}
+	}
+}
+
+// failWaiters ends all that waits on an entry.
+func (b *Backend) failWaiters(e *entry, errno int64) {
+	e.registered, e.armed = false, 0
+	for d := range e.waiters {
+		for r := e.waiters[d].First(); r != nil; r = e.waiters[d].First() {
+			b.forget(e, r)
+			b.sink.Finish(r, errno)
+		}
+	}
+}
+
+// cancelWaiters ends all that waits on an entry because the loop or the descriptor is closed.
+func (b *Backend) cancelWaiters(e *entry) { b.failWaiters(e, sys.ECANCELED) }
+
+// startClose closes a descriptor. What waits on it is cancelled first. Closing a file may block (a network
+// file system writes it back), so that is the pool's work; for a registered descriptor it is not.
+func (b *Backend) startClose(r *request.Request) {
+	e := b.table.find(int(r.Fd))
+	if e == nil {
+		b.block(r)
+		return
+	}
+	registered := e.registered
+	if e.armed != 0 {
+		// A duplicate may keep the file open; its events must not come here any more.
+		b.kernel.EpollControl(b.epfd, sys.EpollDelete, e.fd, 0, 0)
+	}
+	if e.polled {
+		b.fallback.forget(e.fd)
+		e.polled = false
+	}
+	b.cancelWaiters(e)
+	e.closings++
+	e.edgeWatches, e.edgeEvents, e.latched = 0, 0, 0
+	if !registered {
+		b.block(r)
+		return
+	}
+	b.sink.Finish(r, b.kernel.Close(e.fd, true))
+}

@@ -1,0 +1,179 @@
+package epoll
+
+import (
+	"sync/atomic"
+
+	"github.com/libloop/libloop/loop/backend"
+	"github.com/libloop/libloop/loop/backend/pool"
+	"github.com/libloop/libloop/loop/internal/sys"
+	"github.com/libloop/libloop/loop/request"
+)
+
+const (
+	batchSize = 256
+	wakeTag   = ^uint64(0) // event data of the wake descriptor
+)
+
+// Backend implements backend.Backend.
+type Backend struct {
+	kernel sys.Kernel
+	sink   backend.Sink
+	pool   *pool.Pool
+
+	epfd, wakeFd int
+	table        table
+	unarmed      []*entry // entries whose registration must be renewed before the next wait
+	waiters      int      // requests in waiter lists, and edge-triggered watches between two shots
+
+	events    [batchSize]sys.EpollEvent
+	collected int // events that Wait left for Collect
+
+	probe    byte     // where a read beyond a short one goes
+	fallback *pollSet // nil until epoll is out of watches
+
+	stale, fallbacks atomic.Uint64
+}
+
+var _ backend.Backend = (*Backend)(nil)
+
+// New makes an epoll instance and its wake descriptor. A negative errno says what could not be had.
+func New(kernel sys.Kernel, sink backend.Sink, pool *pool.Pool) (*Backend, int64) {
+	b := &Backend{kernel: kernel, sink: sink, pool: pool, epfd: -1, wakeFd: -1}
+	epfd := kernel.EpollCreate()
+	if epfd < 0 {
+		return nil, epfd
+	}
+	b.epfd = int(epfd)
+	wakeFd := kernel.EventCreate()
+	if wakeFd < 0 {
+		b.Close()
+		return nil, wakeFd
+	}
+	b.wakeFd = int(wakeFd)
+	if errno := kernel.EpollControl(b.epfd, sys.EpollAdd, b.wakeFd, sys.EpollIn|sys.EpollEdge, wakeTag); errno < 0 {
+		b.Close()
+		return nil, errno
+	}
+	return b, 0
+}
+
+// Name implements backend.Backend.
+func (b *Backend) Name() string { return "epoll" }
+
+// Start implements backend.Backend.
+func (b *Backend) Start(r *request.Request) {
+	switch r.Op {
+	case request.OpWait, request.OpWatch:
+		b.startWait(r)
+	case request.OpRead, request.OpWrite:
+		b.startTransfer(r)
+	case request.OpClose:
+		b.startClose(r)
+	default:
+		b.block(r)
+	}
+}
+
+// Resume implements backend.Backend.
+func (b *Backend) Resume(r *request.Request) { b.resumeWatch(r) }
+
+// Return implements backend.Backend.
+func (b *Backend) Return(r *request.Request) {
+	r.Marks &^= request.MarkPooled
+	if r.Result != sys.EAGAIN {
+		b.sink.Finish(r, r.Result)
+		return
+	}
+	// The descriptor is non-blocking, or another reader was faster.
+	if r.Marked(request.MarkCancel) {
+		b.sink.Finish(r, sys.ECANCELED)
+		return
+	}
+	r.Marks |= request.MarkBlocked
+	b.await(r)
+}
+
+// Cancel implements backend.Backend.
+func (b *Backend) Cancel(r *request.Request) {
+	switch {
+	case r.Marked(request.MarkWaiting):
+		b.forget(b.table.find(int(r.Fd)), r)
+		b.sink.Finish(r, sys.ECANCELED)
+	case r.Marked(request.MarkPooled) && b.pool.Cancel(pool.Files, r):
+		r.Marks &^= request.MarkPooled
+		b.sink.Finish(r, sys.ECANCELED)
+	}
+}
+
+// CancelAll implements backend.Backend.
+func (b *Backend) CancelAll() {
+	b.table.each(b.cancelWaiters)
+}
+
+// Flush implements backend.Backend.
+func (b *Backend) Flush() (expectant bool) {
+	for _, e := range b.unarmed {
+		e.queued = false
+		b.arm(e)
+	}
+	b.unarmed = b.unarmed[:0]
+	return b.waiters > 0
+}
+
+// Wait implements backend.Backend.
+func (b *Backend) Wait(timeoutNs int64) int64 {
+	n := b.kernel.EpollWait(b.epfd, b.events[:], timeoutNs)
+	b.collected = int(max(n, 0))
+	return min(n, 0)
+}
+
+// Collect implements backend.Backend.
+func (b *Backend) Collect() {
+	for i := range b.collected {
+		event := &b.events[i]
+		data := sys.EventData(event)
+		if data == wakeTag {
+			continue
+		}
+		e := b.table.find(int(int32(uint32(data))))
+		if e == nil || e.generation != uint32(data>>32) {
+			b.stale.Add(1)
+			continue
+		}
+		if !e.edge() {
+			e.armed = 0
+		}
+		b.serve(e, event.Events)
+	}
+	b.collected = 0
+	if b.fallback != nil {
+		b.collectFallback()
+	}
+}
+
+// Descriptor implements backend.Backend.
+func (b *Backend) Descriptor() int { return b.epfd }
+
+// WakeDescriptor implements backend.Backend.
+func (b *Backend) WakeDescriptor() int { return b.wakeFd }
+
+// Statistics implements backend.Backend.
+func (b *Backend) Statistics() (stale, fallbacks uint64) { return b.stale.Load(), b.fallbacks.Load() }
+
+// Close implements backend.Backend.
+func (b *Backend) Close() {
+	if b.fallback != nil {
+		b.fallback.close()
+	}
+	for _, fd := range []int{b.wakeFd, b.epfd} {
+		if fd >= 0 {
+			b.kernel.Close(fd, false)
+		}
+	}
+}
+
+// block hands a file operation to the pool.
+func (b *Backend) block(r *request.Request) {
+	r.Marks |= request.MarkPooled
+	b.pool.Submit(pool.Files, r)
+}

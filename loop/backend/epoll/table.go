@@ -1,0 +1,105 @@
+package epoll
+
+import (
+	"github.com/libloop/libloop/loop/internal/sys"
+	"github.com/libloop/libloop/loop/request"
+)
+
+// A waiter hangs in the list of the direction it waits for.
+type direction int
+
+const (
+	reading direction = iota
+	writing
+	either // both directions, or neither (hang-up and error alone)
+	directions
+)
+
+// entry is what is known of one descriptor number.
+type entry struct {
+	fd         int
+	generation uint32 // counts registrations; the kernel's events carry it
+	closings   uint32 // counts loop_close; a watch that began before one does not resume
+	registered bool   // as far as we know; the program may have closed the descriptor since
+	queued     bool   // in Backend.unarmed
+	renew      bool   // arm even if the events asked for are armed already: the state must be looked at
+	polled     bool   // the poll set watches it
+
+	armed       uint32 // events that the kernel will report; 0 after it reported one
+	edgeWatches int    // edge-triggered watches, in the list or between two shots
+	edgeEvents  uint32 // what those ask for
+	latched     uint32 // what edges reported while no edge-triggered watch was in the list
+
+	waiters [directions]request.List
+}
+
+// edge reports whether the registration stays armed after an event.
+func (e *entry) edge() bool { return e.edgeWatches > 0 }
+
+// empty reports whether nobody waits.
+func (e *entry) empty() bool {
+	return e.waiters[reading].Empty() && e.waiters[writing].Empty() && e.waiters[either].Empty()
+}
+
+// interest returns the epoll events that the waiters want.
+func (e *entry) interest() uint32 {
+	asked := e.edgeEvents
+	if !e.waiters[reading].Empty() {
+		asked |= request.Readable
+	}
+	if !e.waiters[writing].Empty() {
+		asked |= request.Writable
+	}
+	for r := e.waiters[either].First(); r != nil; r = r.Next {
+		asked |= r.Events
+	}
+	events := uint32(sys.EpollRdHup)
+	if asked&request.Readable != 0 {
+		events |= sys.EpollIn
+	}
+	if asked&request.Writable != 0 {
+		events |= sys.EpollOut
+	}
+	return events
+}
+
+const chunkSize = 256
+
+// table maps descriptor numbers to entries. It grows to the highest descriptor seen, in chunks, so entries
+// never move.
+type table struct {
+	chunks []*[chunkSize]entry
+}
+
+// find returns the entry of a descriptor, or nil if it was never used here.
+func (t *table) find(fd int) *entry {
+	if fd < 0 || fd/chunkSize >= len(t.chunks) || t.chunks[fd/chunkSize] == nil {
+		return nil
+	}
+	return &t.chunks[fd/chunkSize][fd%chunkSize]
+}
+
+// get returns the entry of a descriptor and makes it if there is none. The descriptor is known to be open.
+func (t *table) get(fd int) *entry {
+	for fd/chunkSize >= len(t.chunks) {
+		t.chunks = append(t.chunks, nil)
+	}
+	if t.chunks[fd/chunkSize] == nil {
+		t.chunks[fd/chunkSize] = new([chunkSize]entry)
+	}
+	e := &t.chunks[fd/chunkSize][fd%chunkSize]
+	e.fd = fd
+	return e
+}
+
+// each calls visit with every entry.
+func (t *table) each(visit func(*entry)) {
+	for _, chunk := range t.chunks {
+		if chunk == nil {
+			continue
+		}
+		for i := range chunk {
+			visit(&chunk[i])
+		}
+	}
+}

@@ -1,0 +1,116 @@
+package epoll
+
+import (
+	"math"
+	"unsafe"
+
+	"github.com/libloop/libloop/loop/backend/pool"
+	"github.com/libloop/libloop/loop/internal/sys"
+	"github.com/libloop/libloop/loop/request"
+)
+
+// iovec is a buffer as the kernel takes it.
+type iovec struct {
+	base   uintptr
+	length uint64
+}
+
+// startTransfer begins a read or write: at once if it does not block, otherwise behind those that wait.
+func (b *Backend) startTransfer(r *request.Request) {
+	if errno := check(r); errno != 0 {
+		b.sink.Finish(r, errno)
+		return
+	}
+	if e := b.table.find(int(r.Fd)); e == nil || e.waiters[directionOf(r)].Empty() {
+		if n := b.try(r); n != sys.EAGAIN && n != sys.ENOTSUP {
+			b.complete(r, n)
+			return
+		}
+	}
+	b.await(r)
+}
+
+// check finds what is wrong with the operands of a transfer before the kernel sees them. It does so where
+// the kernel would answer differently for different kinds of descriptors, or only once there are bytes.
+func check(r *request.Request) int64 {
+	switch {
+	case r.Offset < request.CurrentPosition:
+		return sys.EINVAL
+	case r.Vector:
+		return 0
+	case r.Length > math.MaxInt64:
+		return sys.EINVAL
+	case r.Address == 0 && r.Length > 0:
+		return sys.EFAULT
+	}
+	return 0
+}
+
+// try makes a transfer without blocking. -EAGAIN: it would block; -EOPNOTSUPP: the descriptor cannot tell.
+func (b *Backend) try(r *request.Request) int64 {
+	iov, count := pool.Vector(r)
+	if r.Op == request.OpRead {
+		return b.kernel.ReadNow(int(r.Fd), iov, count, r.Offset)
+	}
+	return b.kernel.WriteNow(int(r.Fd), iov, count, r.Offset)
+}
+
+// complete finishes a transfer that moved n bytes or failed. A positional one that came out short may have
+// met the edge of the page cache rather than the end of the file: the pool then does it again in full.
+func (b *Backend) complete(r *request.Request, n int64) {
+	if n > 0 && r.Offset >= 0 && n < length(r) && !b.atEnd(r, n) {
+		b.block(r)
+		return
+	}
+	b.sink.Finish(r, n)
+}
+
+// length returns how many bytes a transfer that succeeded had asked for, as far as one call can move them.
+// The kernel has read the program's iovec array by then, so it is there to be read.
+func length(r *request.Request) int64 {
+	const most = 0x7ffff000
+	if !r.Vector {
+		return min(int64(r.Length), most)
+	}
+	array := *(*unsafe.Pointer)(unsafe.Pointer(&r.Address))
+	total := int64(0)
+	for _, buffer := range unsafe.Slice((*iovec)(array), r.Length) {
+		total = min(total+int64(buffer.length), most)
+	}
+	return total
+}
+
+// atEnd reports whether a read that returned n bytes ended at the end of the file: one more byte tells.
+func (b *Backend) atEnd(r *request.Request, n int64) bool {
+	if r.Op != request.OpRead {
+		return false
+	}
+	iov := iovec{uintptr(unsafe.Pointer(&b.probe)), 1}
+	return b.kernel.ReadNow(int(r.Fd), uintptr(unsafe.Pointer(&iov)), 1, r.Offset+n) == 0
+}
+
+// serveTransfer tries a transfer that waited, now that the kernel reported its direction ready. False: it
+// still would block.
+func (b *Backend) serveTransfer(e *entry, r *request.Request) bool {
+	n := b.try(r)
+	if n == sys.ENOTSUP && b.kernel.IsNonblocking(int(r.Fd)) {
+		iov, count := pool.Vector(r)
+		if r.Op == request.OpRead {
+			n = b.kernel.Read(int(r.Fd), iov, count, r.Offset)
+		} else {
+			n = b.kernel.Write(int(r.Fd), iov, count, r.Offset)
+		}
+	}
+	switch n {
+	case sys.EAGAIN:
+		return false
+	case sys.ENOTSUP:
+		// Ready, but a call might still block: only a thread of the pool may take that risk.
+		b.forget(e, r)
+		b.block(r)
+	default:
+		b.forget(e, r)
+		b.complete(r, n)
+	}
+	return true
+}

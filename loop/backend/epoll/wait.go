@@ -1,0 +1,216 @@
+package epoll
+
+import (
+	"github.com/libloop/libloop/loop/internal/sys"
+	"github.com/libloop/libloop/loop/request"
+)
+
+const (
+	directionEvents = request.Readable | request.Writable
+	knownEvents     = directionEvents | request.EdgeTriggered
+)
+
+// startWait begins a wait for readiness, of one shot or many.
+func (b *Backend) startWait(r *request.Request) {
+	if r.Events&^knownEvents != 0 {
+		b.sink.Finish(r, sys.EINVAL)
+		return
+	}
+	b.await(r)
+}
+
+// await puts a request in the waiter list of its descriptor.
+func (b *Backend) await(r *request.Request) {
+	fd := int(r.Fd)
+	e := b.table.find(fd)
+	if e == nil {
+		if !b.kernel.IsOpen(fd) {
+			b.sink.Finish(r, sys.EBADF)
+			return
+		}
+		e = b.table.get(fd)
+	}
+	if r.Op == request.OpWatch {
+		r.Generation = e.closings
+		if r.Events&request.EdgeTriggered != 0 {
+			e.edgeWatches++
+			e.edgeEvents |= r.Events & directionEvents
+			b.waiters++
+		}
+	}
+	b.enlist(e, r)
+	b.renew(e)
+}
+
+// directionOf returns the list that a request waits in.
+func directionOf(r *request.Request) direction {
+	switch {
+	case r.Op == request.OpRead:
+		return reading
+	case r.Op == request.OpWrite:
+		return writing
+	case r.Events&directionEvents == request.Readable:
+		return reading
+	case r.Events&directionEvents == request.Writable:
+		return writing
+	}
+	return either
+}
+
+// enlist and delist put a request in its waiter list and take it out.
+func (b *Backend) enlist(e *entry, r *request.Request) {
+	r.Marks |= request.MarkWaiting
+	e.waiters[directionOf(r)].Push(r)
+	b.waiters++
+}
+
+func (b *Backend) delist(e *entry, r *request.Request) {
+	r.Marks &^= request.MarkWaiting
+	e.waiters[directionOf(r)].Remove(r)
+	b.waiters--
+}
+
+// forget takes a waiting request out for good.
+func (b *Backend) forget(e *entry, r *request.Request) {
+	b.delist(e, r)
+	b.endWatch(e, r)
+}
+
+// endWatch undoes what an edge-triggered watch changed in its entry.
+func (b *Backend) endWatch(e *entry, r *request.Request) {
+	if r.Op != request.OpWatch || r.Events&request.EdgeTriggered == 0 {
+		return
+	}
+	b.waiters--
+	if r.Generation != e.closings {
+		return // the entry was reset since
+	}
+	e.edgeWatches--
+	if e.edgeWatches == 0 {
+		// The registration stays armed and may report once more, which nobody minds; the next waiter renews it.
+		e.edgeEvents, e.latched, e.armed = 0, 0, 0
+	}
+}
+
+// resumeWatch puts a watch back in its list after a shot was delivered.
+func (b *Backend) resumeWatch(r *request.Request) {
+	e := b.table.find(int(r.Fd))
+	if r.Marked(request.MarkCancel) || r.Generation != e.closings {
+		b.endWatch(e, r)
+		b.sink.Finish(r, sys.ECANCELED)
+		return
+	}
+	if r.Events&request.EdgeTriggered == 0 || e.edgeWatches > 1 {
+		// With several edge-triggered watches the latch cannot tell whose edge it holds: look again.
+		b.enlist(e, r)
+		b.renew(e)
+		return
+	}
+	if mask := e.latched & (r.Events | request.Hangup | request.Error); mask != 0 {
+		e.latched &^= mask
+		b.sink.Shoot(r, int64(mask))
+		return
+	}
+	b.enlist(e, r)
+	b.queue(e)
+}
+
+// Modify implements backend.Backend.
+func (b *Backend) Modify(r *request.Request, events uint32) {
+	e := b.table.find(int(r.Fd))
+	waiting := r.Marked(request.MarkWaiting)
+	if waiting {
+		b.delist(e, r)
+	}
+	r.Events = events&directionEvents | r.Events&request.EdgeTriggered
+	if r.Events&request.EdgeTriggered != 0 {
+		e.edgeEvents |= r.Events & directionEvents
+	}
+	if waiting {
+		b.enlist(e, r)
+		b.renew(e)
+	}
+}
+
+// renew asks that the kernel look at the descriptor again before the next wait; queue only that the
+// registration cover what the waiters want.
+func (b *Backend) renew(e *entry) {
+	e.renew = true
+	b.queue(e)
+}
+
+func (b *Backend) queue(e *entry) {
+	if !e.queued {
+		e.queued = true
+		b.unarmed = append(b.unarmed, e)
+	}
+}
+
+// serve gives the events of a descriptor to its waiters.
+func (b *Backend) serve(e *entry, events uint32) {
+	mask := eventMask(events)
+	if e.edge() {
+		e.latched |= mask
+	}
+	if events&(sys.EpollIn|sys.EpollRdHup|sys.EpollHup|sys.EpollErr) != 0 {
+		b.serveList(e, reading, mask)
+	}
+	if events&(sys.EpollOut|sys.EpollHup|sys.EpollErr) != 0 {
+		b.serveList(e, writing, mask)
+	}
+	b.serveList(e, either, mask)
+	if !e.empty() {
+		b.queue(e)
+	}
+}
+
+// serveList completes the waits of one direction, and the transfers in it until one would block.
+func (b *Backend) serveList(e *entry, d direction, mask uint32) {
+	list := &e.waiters[d]
+	blocked := false
+	for r := list.First(); r != nil; {
+		next := r.Next
+		switch r.Op {
+		case request.OpWait, request.OpWatch:
+			b.serveWait(e, r, mask)
+		default:
+			blocked = blocked || !b.serveTransfer(e, r)
+		}
+		r = next
+	}
+}
+
+// serveWait completes a wait, or one shot of it, if the mask has what it asked for.
+func (b *Backend) serveWait(e *entry, r *request.Request, mask uint32) {
+	mask &= r.Events | request.Hangup | request.Error
+	if mask == 0 {
+		return
+	}
+	if r.Op == request.OpWait {
+		b.forget(e, r)
+		b.sink.Finish(r, int64(mask))
+		return
+	}
+	if r.Events&request.EdgeTriggered != 0 {
+		e.latched &^= mask
+	}
+	b.delist(e, r)
+	b.sink.Shoot(r, int64(mask))
+}
+
+// eventMask translates epoll's events to those of loop.h.
+func eventMask(events uint32) (mask uint32) {
+	if events&sys.EpollIn != 0 {
+		mask |= request.Readable
+	}
+	if events&sys.EpollOut != 0 {
+		mask |= request.Writable
+	}
+	if events&(sys.EpollHup|sys.EpollRdHup) != 0 {
+		mask |= request.Hangup
+	}
+	if events&sys.EpollErr != 0 {
+		mask |= request.Error
+	}
+	return mask
+}

@@ -1,0 +1,294 @@
+package loop
+
+import (
+	"sync/atomic"
+
+	"github.com/libloop/libloop/loop/backend"
+	"github.com/libloop/libloop/loop/backend/epoll"
+	"github.com/libloop/libloop/loop/backend/pool"
+	"github.com/libloop/libloop/loop/internal/sys"
+	"github.com/libloop/libloop/loop/request"
+)
+
+// Engine is an event loop over memory that it shares with its host. Its methods return 0 or a value,
+// or a negated errno number. Run, RunOnce, Wait and Close are for one thread at a time, which has claimed the
+// loop (request.Shared.Claim) and is not in one of its callbacks.
+type Engine struct {
+	kernel  sys.Kernel
+	host    Host
+	shared  *request.Shared
+	workers []*worker
+	boxes   []*request.Mailbox
+	pool    *pool.Pool
+
+	helpers helpers
+
+	// When more than this many requests have completed, on whatever thread, the first worker does not sleep:
+	// its caller wants to know. Never while in Run.
+	returnAfter atomic.Uint64
+}
+
+// Host is the program that a loop works for: where its callbacks and work functions are.
+type Host interface {
+	// Deliver calls the callbacks of the requests in the mailbox's Ready list, until it is empty or the loop
+	// is stopped. It returns the number of completions. Called without a lock, on the worker's thread.
+	Deliver(worker int) int
+	// DeliverRing does the same with the ring of worker `from`, on the thread of `worker`.
+	DeliverRing(worker, from int) int
+	// Work calls the function of an OpWork request, on a thread of the blocking pool.
+	Work(r *request.Request)
+}
+
+// Config says what a loop is made of.
+type Config struct {
+	Threads         int // loop threads, at least 1
+	BlockingThreads int // most threads of the blocking pool
+	Host            Host
+	Shared          *request.Shared   // zeroed
+	Mailboxes       []request.Mailbox // zeroed, one for each thread
+}
+
+// NewEngine makes a loop over the memory of its host. A negative errno says what could not be had; nothing is left
+// behind then.
+func NewEngine(config Config) (*Engine, int64) { return newEngine(sys.Linux{}, config) }
+
+func newEngine(kernel sys.Kernel, config Config) (*Engine, int64) {
+	e := &Engine{kernel: kernel, host: config.Host, shared: config.Shared}
+	e.pool = pool.New(kernel, config.BlockingThreads, e.work, e.handBack)
+	for i := range config.Threads {
+		w := &worker{engine: e, index: i, mailbox: &config.Mailboxes[i]}
+		b, errno := newBackend(kernel, w, e.pool)
+		if errno < 0 {
+			e.release()
+			return nil, errno
+		}
+		w.backend = b
+		w.mailbox.WakeFd = int32(b.WakeDescriptor())
+		e.workers = append(e.workers, w)
+		e.boxes = append(e.boxes, w.mailbox)
+	}
+	e.helpers.init()
+	e.returnAfter.Store(request.Never)
+	e.shared.Init(config.Mailboxes)
+	return e, 0
+}
+
+// newBackend chooses the backend of this system.
+func newBackend(kernel sys.Kernel, sink backend.Sink, pool *pool.Pool) (backend.Backend, int64) {
+	return epoll.New(kernel, sink, pool)
+}
+
+// Run delivers completions until nothing is pending or Stop is called.
+func (e *Engine) Run() (errno int64) {
+	defer e.leave(&errno)
+	defer e.recovered(&errno)
+	for !e.shared.TakeStop() && e.Pending() > 0 {
+		e.turn(-1)
+	}
+	return 0
+}
+
+// RunOnce does one turn, waiting at most timeoutNs (< 0: no limit), and returns the number of completions. With
+// nothing pending it returns at once.
+func (e *Engine) RunOnce(timeoutNs int64) (n int64) {
+	defer e.leave(&n)
+	defer e.recovered(&n)
+	if e.shared.TakeStop() || e.Pending() == 0 {
+		return 0
+	}
+	before := e.completions()
+	e.returnAfter.Store(before)
+	e.turn(timeoutNs)
+	e.rest()
+	e.shared.TakeStop()
+	return int64(e.completions() - before)
+}
+
+// Wait runs until a completion without callback is there to be harvested, for at most timeoutNs (< 0: no
+// limit), or nothing is pending, or Stop is called.
+func (e *Engine) Wait(timeoutNs int64) (errno int64) {
+	defer e.leave(&errno)
+	defer e.recovered(&errno)
+	deadline := request.Never
+	if timeoutNs > 0 {
+		deadline = request.DeadlineAfter(e.kernel.Now(), uint64(timeoutNs))
+	}
+	for !e.shared.TakeStop() && e.Pending() > 0 {
+		e.returnAfter.Store(e.completions())
+		e.turn(timeoutNs)
+		if e.shared.HasHarvest() || timeoutNs == 0 {
+			break
+		}
+		if timeoutNs > 0 {
+			now := e.kernel.Now()
+			if now >= deadline {
+				break
+			}
+			timeoutNs = int64(deadline - now)
+		}
+	}
+	return 0
+}
+
+// Stop makes the call that runs the loop, or the next one, return. Any thread.
+func (e *Engine) Stop() {
+	e.shared.Stop()
+	e.wake(e.workers[0])
+}
+
+// Close cancels what is in flight, delivers it on the calling thread, and frees what the loop made. The host
+// has seen to it that the loop refuses requests already.
+func (e *Engine) Close() (errno int64) {
+	defer e.recovered(&errno)
+	const glanceNs = 1_000_000 // several workers, one thread: nobody wakes it for the others
+	for e.shared.InFlight(e.boxes) > 0 {
+		e.shared.TakeStop()
+		e.pool.CancelQueued()
+		for _, w := range e.workers {
+			w.cancelAll()
+			w.turn(0)
+		}
+		if e.shared.InFlight(e.boxes) > 0 && !e.unfinished() {
+			e.workers[0].turn(e.glance(glanceNs))
+		}
+	}
+	e.release()
+	return 0
+}
+
+// glance returns the longest wait of one worker while another may have something to do.
+func (e *Engine) glance(ns int64) int64 {
+	if e.multi() {
+		return ns
+	}
+	return -1
+}
+
+// unfinished reports whether some worker has something to do at once.
+func (e *Engine) unfinished() bool {
+	for _, w := range e.workers {
+		if w.mailbox.HasWork() || w.unfinished() || w.mailbox.Ring.Len() > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// release frees threads and descriptors.
+func (e *Engine) release() {
+	e.helpers.quit()
+	e.pool.Close()
+	for _, w := range e.workers {
+		w.backend.Close()
+	}
+}
+
+// Withdraw takes back a tick that was accepted; false = too late. Any thread; ownThread says that the caller
+// is a callback on the thread of the tick's worker.
+func (e *Engine) Withdraw(r *request.Request, ownThread bool) bool {
+	w := r.Worker()
+	if w >= len(e.workers) || !e.workers[w].withdraw(r, ownThread) {
+		return false
+	}
+	if e.Pending() == 0 {
+		e.wake(e.workers[0])
+	}
+	return true
+}
+
+// Pending returns the number of requests in flight plus references. Any thread.
+func (e *Engine) Pending() int64 { return e.shared.Pending(e.boxes) }
+
+// Now returns the time on the clock of timers. Any thread.
+func (e *Engine) Now() uint64 { return e.kernel.Now() }
+
+// BackendName names the kernel interface in use. Any thread.
+func (e *Engine) BackendName() string { return e.workers[0].backend.Name() }
+
+// BackendDescriptor returns a descriptor that is readable when RunOnce(0) would find something to do, and has
+// other threads signal it from now on. A loop of several threads has none.
+func (e *Engine) BackendDescriptor() int64 {
+	if e.multi() {
+		return sys.ENOTSUP
+	}
+	w := e.workers[0]
+	e.shared.SetEmbedded()
+	if !e.shared.Claimed() {
+		w.settle()
+	}
+	return int64(w.backend.Descriptor())
+}
+
+// BackendTimeout returns how long another loop may wait for the descriptor: ns, or -1 for ever.
+func (e *Engine) BackendTimeout() int64 {
+	w := e.workers[0]
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if e.Pending() == 0 {
+		return -1
+	}
+	if w.mailbox.HasWork() {
+		return 0
+	}
+	w.now = 0
+	w.backend.Flush()
+	return w.patience(-1)
+}
+
+// work runs an OpWork request on a thread of the pool.
+func (e *Engine) work(r *request.Request) int64 {
+	e.host.Work(r)
+	return 0
+}
+
+// handBack gives a request from the pool back to its worker.
+func (e *Engine) handBack(r *request.Request) {
+	w := e.workers[r.Worker()]
+	if w.mailbox.Push(r) {
+		e.kernel.EventSignal(int(w.mailbox.WakeFd))
+	}
+}
+
+// Statistics are counters of a loop.
+type Statistics struct {
+	BlockingThreads                                                           int
+	Completions, Turns, Sleeps, Deliveries, Wakes, StaleEvents, PollFallbacks uint64
+}
+
+// Statistics returns the counters. Any thread.
+func (e *Engine) Statistics() (s Statistics) {
+	s.BlockingThreads = e.pool.Threads()
+	s.Completions = e.completions()
+	for _, w := range e.workers {
+		s.Turns += w.turns.Load()
+		s.Sleeps += w.sleeps.Load()
+		s.Deliveries += w.deliveries.Load()
+		s.Wakes += w.mailbox.Wakes()
+		stale, fallbacks := w.backend.Statistics()
+		s.StaleEvents += stale
+		s.PollFallbacks += fallbacks
+	}
+	return s
+}
+
+// deliver hands the results of a worker to the program.
+func (e *Engine) deliver(w *worker) int {
+	if !e.multi() {
+		return e.host.Deliver(w.index)
+	}
+	return e.deliverShared(w, w)
+}
+
+// wake ends the sleep of a worker, if it sleeps. Any thread.
+func (e *Engine) wake(w *worker) {
+	if w.mailbox.MustWake() {
+		e.kernel.EventSignal(int(w.mailbox.WakeFd))
+	}
+}
+
+func (e *Engine) completions() (n uint64) {
+	for _, m := range e.boxes {
+		n += m.Completions()
+	}
+	return n
+}

@@ -1,0 +1,81 @@
+// Package sys makes all system calls of the engine; no other package does (a test checks it).
+//
+// Kernel is the set of calls as a value that a loop holds, so that tests can put faults, or a simulated
+// kernel, in its place. Results are as the kernel gives them: a value >= 0, or a negated errno. Calls that a
+// signal interrupted are repeated here, in one place, unless noted; EINTR never leaves this package.
+//
+// Calls that may block enter through the scheduler-aware path of the Go runtime, so that other goroutines
+// run meanwhile; calls that cannot block skip it.
+package sys
+
+import "golang.org/x/sys/unix"
+
+// Kernel is the set of kernel entry points that the engine uses.
+type Kernel interface {
+	// Now returns the time of the monotonic clock in ns, which is that of CLOCK_MONOTONIC.
+	Now() uint64
+
+	// EpollCreate makes an epoll instance, closed on exec.
+	EpollCreate() int64
+	// EpollControl adds (EpollAdd), changes (EpollModify) or deletes the registration of fd.
+	EpollControl(epfd int, op int, fd int, events uint32, data uint64) int64
+	// EpollWait waits at most timeoutNs (< 0: no limit, 0: not at all) and returns the number of events.
+	// EINTR is a return of 0.
+	EpollWait(epfd int, events []EpollEvent, timeoutNs int64) int64
+	// EventCreate makes a non-blocking eventfd, closed on exec.
+	EventCreate() int64
+	// EventSignal makes an eventfd readable.
+	EventSignal(fd int) int64
+	// EventClear makes an eventfd unreadable.
+	EventClear(fd int) int64
+	// Poll waits for events on some descriptors; EINTR is a return of 0.
+	Poll(fds []PollFd, timeoutMs int) int64
+	// Close closes a descriptor of the loop's own, or of the program with blocking set. It is never
+	// repeated: on Linux the descriptor is gone even after EINTR, which is therefore a success.
+	Close(fd int, blocking bool) int64
+
+	// ReadNow and WriteNow move bytes without blocking, or answer -EAGAIN (not now) or -EOPNOTSUPP (this
+	// descriptor cannot be asked so). Offset -1 is the current position.
+	ReadNow(fd int, iov uintptr, count int, offset int64) int64
+	WriteNow(fd int, iov uintptr, count int, offset int64) int64
+	// Read and Write are the same and may block.
+	Read(fd int, iov uintptr, count int, offset int64) int64
+	Write(fd int, iov uintptr, count int, offset int64) int64
+	// Open opens a path; may block.
+	Open(dirfd int, path uintptr, flags int, mode uint32) int64
+	// Access checks a path; may block.
+	Access(dirfd int, path uintptr, mode uint32, flags int) int64
+	// IsOpen reports whether a number is an open descriptor.
+	IsOpen(fd int) bool
+	// IsNonblocking reports whether O_NONBLOCK is set on the descriptor.
+	IsNonblocking(fd int) bool
+
+	// FutexWait sleeps while *word == value, at most timeoutNs (< 0: no limit). It may return early.
+	FutexWait(word *uint32, value uint32, timeoutNs int64)
+	// FutexWake wakes one sleeper on word.
+	FutexWake(word *uint32)
+}
+
+// Errno values that the engine looks at, negated as the kernel returns them.
+const (
+	EPERM     = -int64(unix.EPERM)
+	ENOENT    = -int64(unix.ENOENT)
+	EIO       = -int64(unix.EIO)
+	EINTR     = -int64(unix.EINTR)
+	EBADF     = -int64(unix.EBADF)
+	EAGAIN    = -int64(unix.EAGAIN)
+	ENOMEM    = -int64(unix.ENOMEM)
+	EFAULT    = -int64(unix.EFAULT)
+	EBUSY     = -int64(unix.EBUSY)
+	EEXIST    = -int64(unix.EEXIST)
+	EINVAL    = -int64(unix.EINVAL)
+	ENOSPC    = -int64(unix.ENOSPC)
+	ENOSYS    = -int64(unix.ENOSYS)
+	ELOOP     = -int64(unix.ELOOP)
+	ENOTSUP   = -int64(unix.EOPNOTSUPP)
+	ESHUTDOWN = -int64(unix.ESHUTDOWN)
+	ETIMEDOUT = -int64(unix.ETIMEDOUT)
+	ECANCELED = -int64(unix.ECANCELED)
+
+	ENOTRECOVERABLE = -int64(unix.ENOTRECOVERABLE)
+)

@@ -1,0 +1,109 @@
+package request
+
+import "sync/atomic"
+
+// Op is what a request asks for. The numbers are shared with capi/layout.h.
+type Op uint8
+
+// The operations. Read and Write serve all their siblings: Request.Vector and Request.Offset tell which.
+const (
+	OpTick Op = iota + 1
+	OpTimer
+	OpWork
+	OpWait  // one shot of readiness
+	OpWatch // many shots of readiness
+	OpOpen
+	OpClose
+	OpRead
+	OpWrite
+	OpAccess
+)
+
+// Events of a descriptor: what a wait asks for and what its result reports.
+const (
+	Readable      = 1
+	Writable      = 2
+	Hangup        = 4
+	Error         = 8
+	EdgeTriggered = 16
+)
+
+// More in Request.Flags says that the request is still in flight.
+const More = 1
+
+// CurrentPosition as Request.Offset means: no offset, use the position of the descriptor.
+const CurrentPosition = -1
+
+// Never is the deadline that does not come.
+const Never = ^uint64(0)
+
+// Marks are the engine's notes on a request. Only the worker that has the request touches them.
+const (
+	MarkCancel   uint32 = 1 << iota // an end was asked for; whoever has the request next ends it
+	MarkTimedOut                    // the end was asked for by the deadline
+	MarkTimed                       // linked into the wheel of its worker
+	MarkTickList                    // linked into the tick queue of its worker
+	MarkWaiting                     // linked into a waiter list of the backend
+	MarkPooled                      // handed to the blocking pool
+	MarkBlocked                     // the pool found that the descriptor would block after all
+)
+
+// Request is one operation in flight, in the memory of the program. The first four fields are public in
+// loop.h; the others are private to the loop.
+//
+// A field is written by the submitter before it accepts the request, and by the worker that has the request
+// from then until delivery, unless it says otherwise.
+type Request struct {
+	user      uintptr // the program's; never read here
+	Result    int64
+	TimeoutNs uint64
+	Flags     uint32
+	_         uint32
+
+	state    atomic.Uint64 // see state.go
+	Next     *Request      // in the mailbox, tick queue, waiter list, pool queue or ready list
+	callback uintptr       // the program's; nil means harvest
+	Op       Op
+	Vector   bool // Address and Length are an iovec array and its count
+	Queued   bool // in the queue of the blocking pool; guarded by the pool's lock
+	_        uint8
+	Marks    uint32 // engine's notes; 0 when accepted
+
+	Fd       int64   // descriptor, or directory descriptor
+	Address  uintptr // buffer, iovec array, path or work function; Address and Length form an iovec
+	Length   uint64  // bytes, iovecs, or flags of OpOpen and OpAccess
+	Offset   int64   // OpRead, OpWrite: position; OpTimer: period in ns
+	Deadline uint64  // key in the wheel, ns: when a timer is due, or TimeoutAt
+	Prev     *Request
+
+	TimerNext   *Request
+	TimerPrev   *Request
+	controlNext *Request // in the control list; written by who asked for control
+	Owner       uintptr  // the loop, for identity checks only
+	newEvents   atomic.Uint32
+	Mode        uint32 // OpOpen, OpAccess
+	Generation  uint32 // of the descriptor's entry when the watch began
+	Events      uint32 // OpWait, OpWatch: what is asked for
+	TimeoutAt   uint64 // ns: when TimeoutNs is over; Never = no deadline
+
+	_ [11]uint64 // room to grow
+}
+
+// HasCallback reports whether completion calls the program, rather than wait to be harvested.
+func (r *Request) HasCallback() bool { return r.callback != 0 }
+
+// Marked reports whether one of the marks is set.
+func (r *Request) Marked(marks uint32) bool { return r.Marks&marks != 0 }
+
+// IsMultishot reports whether the request completes until it is cancelled.
+func (r *Request) IsMultishot() bool {
+	return r.Op == OpWatch || r.Op == OpTimer && r.Offset != 0
+}
+
+// DeadlineAfter returns the time `delay` ns after `now`, or Never when that is past the clock's end.
+func DeadlineAfter(now, delay uint64) uint64 {
+	if delay > Never-now {
+		return Never
+	}
+	return now + delay
+}

@@ -1,0 +1,267 @@
+package loop
+
+import (
+	"sync"
+	"sync/atomic"
+
+	"github.com/libloop/libloop/loop/internal/sys"
+	"github.com/libloop/libloop/loop/request"
+)
+
+// A loop of n threads has n workers. The caller of Run drives the first one; n-1 helper threads drive the
+// others, but only while somebody is inside Run, RunOnce or Wait: in between they are parked, and no callback
+// runs. They are started when they are needed first, and end with the loop.
+
+// watchNs is how long an idle worker sleeps at most while another one runs a callback: it then looks whether
+// something became ready that the busy one cannot start.
+const watchNs = 1_000_000
+
+// helpers is the parking place.
+type helpers struct {
+	mu      sync.Mutex
+	change  sync.Cond
+	active  bool // helpers may run
+	ending  bool
+	working int // helpers that may be running callbacks
+	threads []*sys.Thread
+	leaving atomic.Bool // mirror of !active, for workers on their way to sleep
+}
+
+func (h *helpers) init() { h.change.L = &h.mu }
+
+// multi reports whether the loop has several workers.
+func (e *Engine) multi() bool { return len(e.workers) > 1 }
+
+// turn does one turn on the calling thread, with the helpers running beside it.
+func (e *Engine) turn(limitNs int64) {
+	if e.multi() {
+		e.activate()
+	}
+	if e.workers[0].turn(limitNs) == 0 && e.multi() {
+		e.workers[0].assist()
+	}
+}
+
+// leave parks the helpers and prepares for the time until the next call.
+func (e *Engine) leave(result *int64) {
+	e.rest()
+	e.returnAfter.Store(request.Never)
+	if e.shared.Broken() {
+		*result = sys.ENOTRECOVERABLE
+	} else {
+		e.workers[0].settle()
+	}
+}
+
+// settle prepares a worker for the time when nobody drives it.
+func (w *worker) settle() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.mailbox.SetBusy(false)
+	if w.engine.shared.Embedded() {
+		w.announceRest()
+	}
+}
+
+// announceRest makes submits signal the descriptor although nobody waits in the kernel: another loop does.
+func (w *worker) announceRest() {
+	w.backend.Flush()
+	w.mailbox.SetSleeping()
+	if w.mailbox.HasWork() || w.unfinished() {
+		w.engine.wake(w)
+	}
+}
+
+// activate starts or wakes the helpers.
+func (e *Engine) activate() {
+	h := &e.helpers
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.active {
+		return
+	}
+	h.active = true
+	h.leaving.Store(false)
+	if h.threads == nil {
+		for _, w := range e.workers[1:] {
+			h.threads = append(h.threads, sys.StartThread("loop", w.help))
+		}
+	}
+	h.change.Broadcast()
+}
+
+// rest parks the helpers, and returns when no callback runs any more.
+func (e *Engine) rest() {
+	h := &e.helpers
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if !h.active {
+		return
+	}
+	h.active = false
+	h.leaving.Store(true)
+	for _, w := range e.workers[1:] {
+		e.wake(w)
+	}
+	for h.working > 0 {
+		h.change.Wait()
+	}
+	h.change.Broadcast()
+}
+
+// quit ends the helpers and waits until their threads are gone.
+func (h *helpers) quit() {
+	h.mu.Lock()
+	h.ending = true
+	threads := h.threads
+	h.change.Broadcast()
+	h.mu.Unlock()
+	for _, t := range threads {
+		t.Join()
+	}
+}
+
+// help is the life of a helper thread.
+func (w *worker) help() {
+	h := &w.engine.helpers
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for !h.ending {
+		if !h.active || w.engine.shared.Broken() {
+			h.change.Wait()
+			continue
+		}
+		h.working++
+		h.mu.Unlock()
+		w.work()
+		h.mu.Lock()
+		h.working--
+		h.change.Broadcast()
+	}
+}
+
+// work runs turns until the loop rests.
+func (w *worker) work() {
+	e := w.engine
+	var errno int64
+	defer e.recovered(&errno)
+	for !e.helpers.leaving.Load() {
+		if w.turn(-1) == 0 {
+			w.assist()
+		}
+		if e.finished() {
+			e.wake(e.workers[0])
+		}
+	}
+	w.settle()
+}
+
+// finished reports whether the caller of Run, RunOnce or Wait has reason to return.
+func (e *Engine) finished() bool {
+	return e.Pending() == 0 || e.completions() > e.returnAfter.Load()
+}
+
+// interrupted reports whether a worker must not sleep. It is asked after the worker announced its sleep.
+func (e *Engine) interrupted(w *worker) bool {
+	if w.index == 0 && (e.shared.Stopped() || e.finished()) || w.index != 0 && e.helpers.leaving.Load() {
+		return true
+	}
+	for _, other := range e.workers {
+		if other.mailbox.Ring.Len() > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// watchful limits a sleep while another worker runs callbacks.
+func (e *Engine) watchful(w *worker, patience int64) int64 {
+	if !e.multi() || patience > 0 && patience < watchNs {
+		return patience
+	}
+	for _, other := range e.workers {
+		if other != w && other.mailbox.Busy() {
+			return watchNs
+		}
+	}
+	return patience
+}
+
+// assist delivers what other workers have ready and cannot start at once, and collects for those whose
+// callbacks run long.
+func (w *worker) assist() {
+	e := w.engine
+	for _, other := range e.workers {
+		if other == w || e.shared.Stopped() || e.helpers.leaving.Load() {
+			continue
+		}
+		if other.mailbox.Busy() && other.mu.TryLock() {
+			if other.mailbox.Busy() {
+				other.collectForBusy()
+			}
+			other.mu.Unlock()
+		}
+		if other.mailbox.Ring.Len() > 0 {
+			w.mu.Lock()
+			w.mailbox.SetBusy(true)
+			w.mu.Unlock()
+			w.deliveries.Add(1)
+			e.deliverShared(w, other)
+		}
+	}
+}
+
+// collectForBusy is a turn of a worker whose thread is in a callback, done by another thread up to delivery.
+// The worker's local list is out of reach: its thread may be appending to it.
+func (w *worker) collectForBusy() {
+	w.now = 0
+	w.drain(false)
+	w.advance()
+	if w.backend.Flush() {
+		w.backend.Wait(0)
+		w.backend.Collect()
+	}
+	w.gather()
+	w.disturbed.Store(true)
+}
+
+// deliverShared delivers from the ring of a worker, with the help of another one if there is more than one
+// request in it.
+func (e *Engine) deliverShared(w, from *worker) int {
+	if from.mailbox.Ring.Len() > 1 {
+		e.wakeHelper(w)
+	}
+	return e.host.DeliverRing(w.index, from.index)
+}
+
+// wakeHelper wakes a worker that sleeps, if there is one.
+func (e *Engine) wakeHelper(w *worker) {
+	for _, other := range e.workers {
+		if other != w && other.mailbox.MustWake() {
+			e.kernel.EventSignal(int(other.mailbox.WakeFd))
+			return
+		}
+	}
+}
+
+// recovered turns a panic, which is an error in the engine, into an error code: it must not end the program.
+func (e *Engine) recovered(result *int64) {
+	if cause := recover(); cause != nil {
+		reportPanic(cause)
+		e.shared.Break()
+		*result = sys.ENOTRECOVERABLE
+		e.shared.Stop()
+		e.wake(e.workers[0])
+	}
+}
+
+func reportPanic(cause any) {
+	switch cause := cause.(type) {
+	case string:
+		println("libloop: internal error:", cause)
+	case error:
+		println("libloop: internal error:", cause.Error())
+	default:
+		println("libloop: internal error")
+	}
+}

@@ -1,0 +1,259 @@
+package loop
+
+import (
+	"sync"
+	"sync/atomic"
+
+	"github.com/libloop/libloop/loop/backend"
+	"github.com/libloop/libloop/loop/backend/pool"
+	"github.com/libloop/libloop/loop/internal/sys"
+	"github.com/libloop/libloop/loop/internal/wheel"
+	"github.com/libloop/libloop/loop/request"
+)
+
+const (
+	tickBatch  = 1024 // ticks delivered in one turn
+	startBatch = 256  // operations started in one turn
+)
+
+// worker is what one loop thread drives: its mailbox, its queues and its backend.
+//
+// The lock guards all of it. The worker's thread holds it except while it waits in the kernel or runs
+// callbacks; a thread that takes back a tick, or helps a worker whose callback runs long, holds it meanwhile.
+type worker struct {
+	engine  *Engine
+	index   int
+	mailbox *request.Mailbox
+
+	mu       sync.Mutex
+	backend  backend.Backend
+	wheel    wheel.Wheel
+	ticks    request.List // accepted ticks
+	incoming request.List // accepted operations that were not started yet
+	now      uint64       // the time as of this turn; 0 = not looked at yet
+
+	// What is to be delivered, in this order.
+	dueTimers request.List
+	dueTicks  request.List
+	completed request.List
+
+	disturbed                 atomic.Bool // another thread drained the mailbox
+	turns, sleeps, deliveries atomic.Uint64
+}
+
+// turn does what there is to do, or waits for it at most limitNs (< 0: no limit), and delivers the results.
+// It returns the number of completions.
+func (w *worker) turn(limitNs int64) int {
+	w.turns.Add(1)
+	w.mu.Lock()
+	w.mailbox.SetBusy(false)
+	w.disturbed.Store(false)
+	w.now = 0
+	w.drain(true)
+	w.advance()
+	expectant := w.backend.Flush()
+	if patience := w.patience(limitNs); patience != 0 || expectant {
+		w.mu.Unlock()
+		w.wait(patience)
+		w.mu.Lock()
+		w.now = 0
+		w.backend.Collect()
+		w.expire()
+	}
+	ready := w.gather()
+	w.mailbox.SetBusy(ready)
+	w.mu.Unlock()
+	if !ready {
+		return 0
+	}
+	w.deliveries.Add(1)
+	return w.engine.deliver(w)
+}
+
+// advance turns what is due into results.
+func (w *worker) advance() {
+	w.expire()
+	w.takeTicks()
+	w.startIncoming()
+}
+
+// patience returns how long the worker may wait in the kernel: 0 when there is something to deliver or to go
+// on with, < 0 when nothing limits it.
+func (w *worker) patience(limitNs int64) int64 {
+	if limitNs == 0 || w.unfinished() {
+		return 0
+	}
+	next := w.wheel.Next()
+	if next == request.Never {
+		return limitNs
+	}
+	now := w.clock()
+	if next <= now {
+		return 0
+	}
+	if until := int64(min(next-now, 1<<62)); limitNs < 0 || until < limitNs {
+		return until
+	}
+	return limitNs
+}
+
+// unfinished reports whether there is something to deliver, or accepted and not started.
+func (w *worker) unfinished() bool {
+	return !w.completed.Empty() || !w.dueTicks.Empty() || !w.dueTimers.Empty() || !w.mailbox.Ready.Empty() ||
+		!w.ticks.Empty() || !w.incoming.Empty()
+}
+
+// wait lets the backend wait, unless something came up after the worker announced its sleep.
+func (w *worker) wait(patience int64) {
+	if patience != 0 {
+		w.mailbox.SetSleeping()
+		if w.mailbox.HasWork() || w.disturbed.Load() || w.engine.interrupted(w) {
+			patience = 0
+		} else {
+			w.sleeps.Add(1)
+			patience = w.engine.watchful(w, patience)
+		}
+	}
+	errno := w.backend.Wait(patience)
+	w.mailbox.ClearSleeping()
+	if errno < 0 {
+		panic("loop: the kernel interface was closed behind the loop's back")
+	}
+}
+
+// gather moves the results to where delivery finds them, in the order that loop.h promises. It reports
+// whether there are any.
+func (w *worker) gather() bool {
+	ready := &w.mailbox.Ready
+	ready.Append(&w.dueTimers)
+	ready.Append(&w.dueTicks)
+	ready.Append(&w.completed)
+	if w.engine.multi() {
+		w.mailbox.Ring.Fill(ready)
+		return w.mailbox.Ring.Len() > 0
+	}
+	return !ready.Empty()
+}
+
+// clock returns the time, read once a turn and again after a wait.
+func (w *worker) clock() uint64 {
+	if w.now == 0 {
+		w.now = w.engine.kernel.Now()
+	}
+	return w.now
+}
+
+// expire handles the deadlines that have passed.
+func (w *worker) expire() {
+	if !w.wheel.Empty() {
+		w.wheel.Expire(w.clock(), w.due)
+	}
+}
+
+// due handles one deadline: a timer fires, any other request is asked to end.
+func (w *worker) due(r *request.Request) {
+	r.Marks &^= request.MarkTimed
+	switch {
+	case r.Op != request.OpTimer || r.Marked(request.MarkTimedOut):
+		if !r.Marked(request.MarkCancel) {
+			r.Marks |= request.MarkTimedOut
+			w.cancel(r)
+		}
+	case r.IsMultishot():
+		w.shoot(&w.dueTimers, r, 0)
+	default:
+		w.finish(&w.dueTimers, r, 0)
+	}
+}
+
+// takeTicks moves the ticks that were accepted, up to a batch, to delivery.
+func (w *worker) takeTicks() {
+	for range tickBatch {
+		r := w.ticks.Pop()
+		if r == nil {
+			return
+		}
+		if r.TimeoutNs != 0 && !r.Marked(request.MarkCancel) && r.TimeoutAt <= w.clock() {
+			r.Marks |= request.MarkTimedOut | request.MarkCancel
+		}
+		r.Marks &^= request.MarkTickList
+		w.finish(&w.dueTicks, r, cancelledOr(r, 0))
+	}
+}
+
+// startIncoming starts operations that were accepted, up to a batch.
+func (w *worker) startIncoming() {
+	for range startBatch {
+		r := w.incoming.Pop()
+		if r == nil {
+			return
+		}
+		if r.Marked(request.MarkCancel) {
+			w.finish(&w.completed, r, sys.ECANCELED)
+			continue
+		}
+		r.Move(request.Start)
+		w.startTimeout(r)
+		switch r.Op {
+		case request.OpWork:
+			r.Marks |= request.MarkPooled
+			w.engine.pool.Submit(pool.Work, r)
+		default:
+			w.backend.Start(r)
+		}
+	}
+}
+
+// startTimeout puts the deadline of an operation on the wheel.
+func (w *worker) startTimeout(r *request.Request) {
+	if r.TimeoutNs != 0 && r.TimeoutAt != request.Never {
+		r.Deadline = r.TimeoutAt
+		w.keepTime(r)
+	}
+}
+
+func (w *worker) keepTime(r *request.Request) {
+	r.Marks |= request.MarkTimed
+	w.wheel.Add(r)
+}
+
+func (w *worker) dropTime(r *request.Request) {
+	if r.Marked(request.MarkTimed) {
+		r.Marks &^= request.MarkTimed
+		w.wheel.Remove(r)
+	}
+}
+
+// Finish implements backend.Sink.
+func (w *worker) Finish(r *request.Request, result int64) { w.finish(&w.completed, r, result) }
+
+// Shoot implements backend.Sink.
+func (w *worker) Shoot(r *request.Request, result int64) { w.shoot(&w.completed, r, result) }
+
+// finish ends a request: it goes to delivery, unless a control message for it is on its way; then it is held
+// until that came in.
+func (w *worker) finish(list *request.List, r *request.Request, result int64) {
+	w.dropTime(r)
+	if result == sys.ECANCELED && r.Marked(request.MarkTimedOut) {
+		result = sys.ETIMEDOUT
+	}
+	r.Result, r.Flags = result, 0
+	if r.Move(request.Finish) == request.Done {
+		list.Push(r)
+	}
+}
+
+// shoot delivers one result of a multishot request, which comes back through the mailbox afterwards.
+func (w *worker) shoot(list *request.List, r *request.Request, result int64) {
+	w.dropTime(r)
+	r.Result, r.Flags = result, request.More
+	r.Move(request.Shoot)
+	list.Push(r)
+}
+
+func cancelledOr(r *request.Request, result int64) int64 {
+	if r.Marked(request.MarkCancel) {
+		return sys.ECANCELED
+	}
+	return result
+}
