@@ -7,8 +7,8 @@
 //
 // and each of these steps is a method of worker (worker.go, intake.go). What a worker knows about descriptors
 // and files is behind backend.Backend. Where the callbacks live is behind Host: package capi delivers to C,
-// program.go to Go functions.
+// program (loop.go) to Go functions.
 //
-// Files: loop.go is the life of a loop, threads.go its threads, worker.go and intake.go the turn, host.go and
-// program.go the way in and out for Go programs.
+// Files: loop.go and submit.go are the face for Go programs; engine.go is the life of a loop, threads.go its
+// threads, worker.go and intake.go the turn.
 package loop

@@ -190,10 +190,15 @@ func (e *Engine) Withdraw(r *request.Request, ownThread bool) bool {
 	if w >= len(e.workers) || !e.workers[w].withdraw(r, ownThread) {
 		return false
 	}
+	e.Nudge()
+	return true
+}
+
+// Nudge makes Run notice that nothing is pending any more. Any thread.
+func (e *Engine) Nudge() {
 	if e.Pending() == 0 {
 		e.wake(e.workers[0])
 	}
-	return true
 }
 
 // Pending returns the number of requests in flight plus references. Any thread.
@@ -245,8 +250,13 @@ func (e *Engine) work(r *request.Request) int64 {
 func (e *Engine) handBack(r *request.Request) {
 	w := e.workers[r.Worker()]
 	if w.mailbox.Push(r) {
-		e.kernel.EventSignal(int(w.mailbox.WakeFd))
+		e.signal(w.index)
 	}
+}
+
+// signal wakes a worker whose mailbox said that it must be woken.
+func (e *Engine) signal(worker int) {
+	e.kernel.EventSignal(int(e.workers[worker].mailbox.WakeFd))
 }
 
 // Statistics are counters of a loop.
@@ -282,7 +292,7 @@ func (e *Engine) deliver(w *worker) int {
 // wake ends the sleep of a worker, if it sleeps. Any thread.
 func (e *Engine) wake(w *worker) {
 	if w.mailbox.MustWake() {
-		e.kernel.EventSignal(int(w.mailbox.WakeFd))
+		e.signal(w.index)
 	}
 }
 

@@ -238,7 +238,7 @@ func (e *Engine) deliverShared(w, from *worker) int {
 func (e *Engine) wakeHelper(w *worker) {
 	for _, other := range e.workers {
 		if other != w && other.mailbox.MustWake() {
-			e.kernel.EventSignal(int(other.mailbox.WakeFd))
+			e.signal(other.index)
 			return
 		}
 	}

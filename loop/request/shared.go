@@ -88,6 +88,17 @@ func (s *Shared) HasHarvest() bool { return s.harvest.Load() != nil }
 // PushHarvest queues a completion for harvest. Any loop thread.
 func (s *Shared) PushHarvest(r *Request) { push(&s.harvest, r, &r.Next) }
 
+// TakeHarvest empties the harvest and returns its requests, oldest first, linked through Next.
+func (s *Shared) TakeHarvest() *Request {
+	var oldest *Request
+	for r := s.harvest.Swap(nil); r != nil; {
+		next := r.Next
+		r.Next = oldest
+		oldest, r = r, next
+	}
+	return oldest
+}
+
 // Embedded reports whether another loop watches this one's descriptor.
 func (s *Shared) Embedded() bool { return s.embedded.Load() != 0 }
 

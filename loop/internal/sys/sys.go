@@ -79,3 +79,11 @@ const (
 
 	ENOTRECOVERABLE = -int64(unix.ENOTRECOVERABLE)
 )
+
+// Error returns the error that a result stands for, or nil.
+func Error(result int64) error {
+	if result >= 0 {
+		return nil
+	}
+	return unix.Errno(-result)
+}

@@ -13,17 +13,33 @@ type Thread struct {
 	id atomic.Int32
 }
 
+// firstThread is the thread that the runtime began with; package initialisation runs on it. It is the one
+// thread that does not end with the goroutine that is locked to it: the runtime parks it for ever.
+var firstThread = unix.Gettid()
+
 // StartThread runs a function on a thread of its own, which ends with it. The name shows in ps and debuggers
 // (15 bytes at most).
 func StartThread(name string, run func()) *Thread {
 	t := &Thread{}
-	go func() {
-		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
-		t.id.Store(int32(unix.Gettid()))
-		setThreadName(name)
-		run()
-	}()
+	go t.begin(name, run, func() {})
 	return t
+}
+
+// begin takes a thread and keeps it: the thread ends with the goroutine that is locked to it. On the first
+// thread it begins again while it occupies that one, so that it gets another.
+func (t *Thread) begin(name string, run, begun func()) {
+	runtime.LockOSThread()
+	if unix.Gettid() == firstThread {
+		elsewhere := make(chan struct{})
+		go t.begin(name, run, func() { close(elsewhere) })
+		<-elsewhere
+		runtime.UnlockOSThread()
+		return
+	}
+	begun()
+	setThreadName(name)
+	t.id.Store(int32(unix.Gettid()))
+	run()
 }
 
 // Join waits until the thread is gone. Call it once run is about to return, or it waits that long.
