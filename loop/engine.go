@@ -54,7 +54,7 @@ func NewEngine(config Config) (*Engine, int64) { return newEngine(sys.Linux{}, c
 
 func newEngine(kernel sys.Kernel, config Config) (*Engine, int64) {
 	e := &Engine{kernel: kernel, host: config.Host, shared: config.Shared}
-	e.pool = pool.New(kernel, config.BlockingThreads, e.work, e.handBack)
+	e.pool = pool.New(kernel, config.BlockingThreads, e.work, e.post)
 	for i := range config.Threads {
 		w := &worker{engine: e, index: i, mailbox: &config.Mailboxes[i]}
 		b, errno := newBackend(kernel, w, e.pool)
@@ -246,17 +246,19 @@ func (e *Engine) work(r *request.Request) int64 {
 	return 0
 }
 
-// handBack gives a request from the pool back to its worker.
-func (e *Engine) handBack(r *request.Request) {
+// post gives a request to its worker: a new one, one that the pool is done with, or one between two shots.
+func (e *Engine) post(r *request.Request) {
 	w := e.workers[r.Worker()]
-	if w.mailbox.Push(r) {
-		e.signal(w.index)
-	}
+	w.mailbox.Push(r)
+	e.notify(w)
 }
 
-// signal wakes a worker whose mailbox said that it must be woken.
-func (e *Engine) signal(worker int) {
-	e.kernel.EventSignal(int(e.workers[worker].mailbox.WakeFd))
+// notify sees to it that what was pushed to a worker's mailbox is looked at: by the worker, or, while that
+// runs a callback, by another one that sleeps. Any thread.
+func (e *Engine) notify(w *worker) {
+	if !e.wake(w) && e.multi() && w.mailbox.Busy() {
+		e.wakeHelper(w)
+	}
 }
 
 // Statistics are counters of a loop.
@@ -289,11 +291,13 @@ func (e *Engine) deliver(w *worker) int {
 	return e.deliverShared(w, w)
 }
 
-// wake ends the sleep of a worker, if it sleeps. Any thread.
-func (e *Engine) wake(w *worker) {
-	if w.mailbox.MustWake() {
-		e.signal(w.index)
+// wake ends the sleep of a worker; false if it does not sleep. Any thread.
+func (e *Engine) wake(w *worker) bool {
+	if !w.mailbox.MustWake() {
+		return false
 	}
+	e.kernel.EventSignal(int(w.mailbox.WakeFd))
+	return true
 }
 
 func (e *Engine) completions() (n uint64) {

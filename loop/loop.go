@@ -170,7 +170,7 @@ func (l *Loop) fetch(done []*Request) (n int) {
 		done[n] = (*Request)(unsafe.Pointer(core))
 		n++
 		if core.Flags&request.More != 0 {
-			l.engine.handBack(core)
+			l.engine.post(core)
 		} else {
 			done[n-1].release()
 		}
@@ -219,7 +219,7 @@ func (p program) complete(worker int, core *request.Request) {
 		p.loop.shared.PushHarvest(core)
 	case more:
 		callback(r)
-		p.loop.engine.handBack(core)
+		p.loop.engine.post(core)
 	default:
 		r.release()
 		callback(r)

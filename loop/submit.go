@@ -217,9 +217,7 @@ func (l *Loop) submit(r *Request, worker int, done func(*Request), fill func()) 
 		l.engine.Nudge()
 		return sys.Error(sys.ESHUTDOWN)
 	}
-	if l.boxes[worker].Push(&r.core) {
-		l.engine.signal(worker)
-	}
+	l.engine.post(&r.core)
 	return nil
 }
 
@@ -229,10 +227,9 @@ func (l *Loop) control(r *Request, flags uint64) bool {
 	case request.AskedNothing:
 		return false
 	case request.AskedFirst:
-		worker := r.core.Worker()
-		if l.boxes[worker].PushControl(&r.core) {
-			l.engine.signal(worker)
-		}
+		w := l.engine.workers[r.core.Worker()]
+		w.mailbox.PushControl(&r.core)
+		l.engine.notify(w)
 	}
 	return true
 }

@@ -237,8 +237,7 @@ func (e *Engine) deliverShared(w, from *worker) int {
 // wakeHelper wakes a worker that sleeps, if there is one.
 func (e *Engine) wakeHelper(w *worker) {
 	for _, other := range e.workers {
-		if other != w && other.mailbox.MustWake() {
-			e.signal(other.index)
+		if other != w && e.wake(other) {
 			return
 		}
 	}

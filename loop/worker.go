@@ -66,6 +66,9 @@ func (w *worker) turn(limitNs int64) int {
 	if !ready {
 		return 0
 	}
+	if w.engine.multi() && w.mailbox.HasForeignWork() {
+		w.engine.wakeHelper(w) // it came after drain, and who pushed it may not have seen us busy yet
+	}
 	w.deliveries.Add(1)
 	return w.engine.deliver(w)
 }

@@ -30,18 +30,11 @@ type Mailbox struct {
 	Ring Ring // what is to be delivered next, in a loop of several threads
 }
 
-// Push hands an admitted request to the worker, from any thread. It reports whether the worker must be
-// woken.
-func (m *Mailbox) Push(r *Request) (wake bool) {
-	push(&m.inbox, r, &r.Next)
-	return m.mustWake()
-}
+// Push hands an admitted request to the worker, from any thread. The worker must be woken afterwards.
+func (m *Mailbox) Push(r *Request) { push(&m.inbox, r, &r.Next) }
 
-// PushControl hands over a request that AskControl answered with AskedFirst.
-func (m *Mailbox) PushControl(r *Request) (wake bool) {
-	push(&m.control, r, &r.controlNext)
-	return m.mustWake()
-}
+// PushControl hands over a request that AskControl answered with AskedFirst; otherwise as Push.
+func (m *Mailbox) PushControl(r *Request) { push(&m.control, r, &r.controlNext) }
 
 func push(list *atomic.Pointer[Request], r *Request, link **Request) {
 	for {
@@ -53,17 +46,14 @@ func push(list *atomic.Pointer[Request], r *Request, link **Request) {
 	}
 }
 
-// mustWake claims the duty to wake a sleeping worker.
-func (m *Mailbox) mustWake() bool {
+// MustWake claims the duty to wake the worker, if it sleeps.
+func (m *Mailbox) MustWake() bool {
 	if m.sleeping.Load() == 0 || m.sleeping.Swap(0) == 0 {
 		return false
 	}
 	m.wakes.Add(1)
 	return true
 }
-
-// MustWake claims the duty to wake the worker for a reason other than a request.
-func (m *Mailbox) MustWake() bool { return m.mustWake() }
 
 // CountAccepted counts a request before its push; see Shared.Pending.
 func (m *Mailbox) CountAccepted() { m.foreignAccepted.Add(1) }
