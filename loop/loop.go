@@ -147,13 +147,22 @@ func (l *Loop) BackendName() string { return l.engine.BackendName() }
 // Statistics returns what the loop did so far.
 func (l *Loop) Statistics() Statistics { return l.engine.Statistics() }
 
-func (l *Loop) claim() error {
+// check says why the loop takes no calls.
+func (l *Loop) check() error {
 	switch {
 	case l.shared.Broken():
 		return sys.Error(sys.ENOTRECOVERABLE)
 	case !l.shared.Open():
 		return sys.Error(sys.ESHUTDOWN)
-	case !l.shared.Claim():
+	}
+	return nil
+}
+
+func (l *Loop) claim() error {
+	if err := l.check(); err != nil {
+		return err
+	}
+	if !l.shared.Claim() {
 		return sys.Error(sys.EBUSY)
 	}
 	return nil

@@ -194,8 +194,8 @@ func (l *Loop) submit(r *Request, worker int, done func(*Request), fill func()) 
 	if r == nil {
 		return sys.Error(sys.EINVAL)
 	}
-	if !l.shared.Open() {
-		return sys.Error(sys.ESHUTDOWN)
+	if err := l.check(); err != nil {
+		return err
 	}
 	switch r.core.Admit(worker) {
 	case request.InFlight:

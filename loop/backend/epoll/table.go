@@ -71,7 +71,7 @@ type table struct {
 	chunks []*[chunkSize]entry
 }
 
-// find returns the entry of a descriptor, or nil if it was never used here.
+// find returns the entry of a descriptor, or nil if there is none for it and its neighbours.
 func (t *table) find(fd int) *entry {
 	if fd < 0 || fd/chunkSize >= len(t.chunks) || t.chunks[fd/chunkSize] == nil {
 		return nil
@@ -84,12 +84,15 @@ func (t *table) get(fd int) *entry {
 	for fd/chunkSize >= len(t.chunks) {
 		t.chunks = append(t.chunks, nil)
 	}
-	if t.chunks[fd/chunkSize] == nil {
-		t.chunks[fd/chunkSize] = new([chunkSize]entry)
+	chunk := t.chunks[fd/chunkSize]
+	if chunk == nil {
+		chunk = new([chunkSize]entry)
+		for i := range chunk {
+			chunk[i].fd = fd - fd%chunkSize + i
+		}
+		t.chunks[fd/chunkSize] = chunk
 	}
-	e := &t.chunks[fd/chunkSize][fd%chunkSize]
-	e.fd = fd
-	return e
+	return &chunk[fd%chunkSize]
 }
 
 // each calls visit with every entry.
