@@ -65,8 +65,9 @@ static void remove_ready(struct mailbox *mailbox, struct request *request) {
 
 int loop_cancel_on_next_tick(loop_t *loop, loop_request_t *target) {
     struct request *request = (struct request *)target;
-    int error = find(loop, request, UINT64_C(1) << OP_TICK);
+    int error = find(loop, request, UINT64_MAX);
     if (error < 0) return error;
+    if ((request->op & 0xff) != OP_TICK) return LOOP_ENOENT;
     struct mailbox *mailbox = &loop->mailboxes[state_worker(state_load(request))];
     bool own_thread = capi_here.mailbox == mailbox;
     switch (state_phase(state_load(request))) {

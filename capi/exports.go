@@ -40,7 +40,9 @@ func (h host) Work(r *request.Request) {
 	C.capi_work((*C.struct_request)(unsafe.Pointer(r)))
 }
 
+// engine returns the engine behind a handle. Every export but engineOpen begins with it.
 func engine(handle unsafe.Pointer) *loop.Engine {
+	loop.DeepenStack()
 	return pointer.Restore(handle).(*loop.Engine)
 }
 

@@ -218,8 +218,9 @@ func (e *Engine) BackendDescriptor() int64 {
 	}
 	w := e.workers[0]
 	e.shared.SetEmbedded()
-	if !e.shared.Claimed() {
+	if e.shared.Claim() { // else the thread that runs the loop will do it
 		w.settle()
+		e.shared.Unclaim()
 	}
 	return int64(w.backend.Descriptor())
 }

@@ -63,9 +63,12 @@ func (w *worker) settle() {
 	}
 }
 
-// announceRest makes submits signal the descriptor although nobody waits in the kernel: another loop does.
+// announceRest makes submits signal the descriptor although nobody waits in the kernel: another loop does. What
+// the descriptor has to say so far is collected first, or it would stay readable.
 func (w *worker) announceRest() {
 	w.backend.Flush()
+	w.backend.Wait(0)
+	w.backend.Collect()
 	w.mailbox.SetSleeping()
 	if w.mailbox.HasWork() || w.unfinished() {
 		w.engine.wake(w)
