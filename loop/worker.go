@@ -58,7 +58,10 @@ func (w *worker) turn(limitNs int64) int {
 		w.mu.Lock()
 		w.now = 0
 		w.backend.Collect()
-		w.expire()
+		if patience != 0 {
+			w.drain(true) // what woke us
+			w.advance()
+		}
 	}
 	ready := w.gather()
 	w.mailbox.SetBusy(ready)
