@@ -4,6 +4,9 @@
 #include "mailbox.h"
 #include "state.h"
 
+#include <pthread.h>
+#include <signal.h>
+
 /* A shot was delivered: the request goes back to its loop thread for the next one. */
 static void give_back(loop_t *loop, struct mailbox *mailbox, struct request *request) {
     struct mailbox *home = &loop->mailboxes[state_worker(state_load(request))];
@@ -83,7 +86,21 @@ uint32_t capi_deliver_ring(loop_t *loop, uint32_t worker, uint32_t from) {
     return delivered;
 }
 
+/*
+ * Blocks in a thread of the pool the signals that the Go runtime does not keep blocked in its threads (SIGCHLD,
+ * SIGPROF, SIGURG and some more): a host's handlers do not expect to run there.
+ */
+static void block_signals(void) {
+    static _Thread_local bool blocked __attribute__((tls_model("initial-exec")));
+    if (blocked) return;
+    sigset_t all;
+    sigfillset(&all);
+    pthread_sigmask(SIG_BLOCK, &all, NULL);
+    blocked = true;
+}
+
 void capi_work(struct request *request) {
+    block_signals();
     ((void (*)(loop_request_t *))request->address)((loop_request_t *)request);
 }
 

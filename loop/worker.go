@@ -1,6 +1,7 @@
 package loop
 
 import (
+	"runtime"
 	"sync"
 	"sync/atomic"
 
@@ -31,6 +32,7 @@ type worker struct {
 	ticks    request.List // accepted ticks
 	incoming request.List // accepted operations that were not started yet
 	now      uint64       // the time as of this turn; 0 = not looked at yet
+	yielded  uint64       // when the worker last passed through the scheduler
 
 	// What is to be delivered, in this order.
 	dueTimers request.List
@@ -40,6 +42,11 @@ type worker struct {
 	disturbed                 atomic.Bool // another thread drained the mailbox
 	turns, sleeps, deliveries atomic.Uint64
 }
+
+// yieldNs is how often a worker passes through the scheduler of the Go runtime. A goroutine that never does
+// looks stuck to the runtime's monitor after 10 ms, which from then on takes the processor away from it in each
+// system call and callback, however short: that cost a busy loop up to a fifth of a core.
+const yieldNs = 5_000_000
 
 // turn does what there is to do, or waits for it at most limitNs (< 0: no limit), and delivers the results.
 // It returns the number of completions.
@@ -55,6 +62,7 @@ func (w *worker) turn(limitNs int64) int {
 	if patience := w.patience(limitNs); patience != 0 || expectant {
 		w.mu.Unlock()
 		w.wait(patience)
+		w.yield()
 		w.mu.Lock()
 		w.now = 0
 		w.backend.Collect()
@@ -124,6 +132,14 @@ func (w *worker) wait(patience int64) {
 	w.mailbox.ClearSleeping()
 	if errno < 0 {
 		panic("loop: the kernel interface was closed behind the loop's back")
+	}
+}
+
+// yield passes through the scheduler if it is time to.
+func (w *worker) yield() {
+	if now := w.engine.kernel.Now(); now-w.yielded > yieldNs {
+		w.yielded = now
+		runtime.Gosched()
 	}
 }
 

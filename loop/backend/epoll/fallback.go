@@ -38,6 +38,7 @@ func (b *Backend) pollInstead(e *entry) {
 	}
 	b.fallbacks.Add(1)
 	e.polled = true
+	e.generation++ // what poll says of the descriptor's past is stale
 	b.fallback.watch(polledFd{e.fd, e.generation, e.interest()})
 }
 
@@ -102,7 +103,9 @@ func (s *pollSet) close() {
 func (s *pollSet) run() {
 	const pauseMs = 1
 	var fds []sys.PollFd
+	var asked []polledFd // what the entries of fds but the first stand for
 	for {
+		asked = asked[:0]
 		fds = append(fds[:0], sys.PollFd{Fd: int32(s.control), Events: sys.EpollIn})
 		s.mu.Lock()
 		if s.closing {
@@ -110,6 +113,7 @@ func (s *pollSet) run() {
 			return
 		}
 		for _, p := range s.watched {
+			asked = append(asked, p)
 			fds = append(fds, sys.PollFd{Fd: int32(p.fd), Events: int16(p.events)})
 		}
 		s.mu.Unlock()
@@ -121,20 +125,20 @@ func (s *pollSet) run() {
 		if fds[0].Revents != 0 {
 			s.kernel.EventClear(s.control)
 		}
-		s.report(fds[1:])
+		s.report(asked, fds[1:])
 	}
 }
 
-// report moves the descriptors that poll found ready from watched to ready.
-func (s *pollSet) report(fds []sys.PollFd) {
+// report moves the descriptors that poll found ready from watched to ready, unless they were forgotten, or
+// watched anew, meanwhile.
+func (s *pollSet) report(asked []polledFd, fds []sys.PollFd) {
 	s.mu.Lock()
-	for _, polled := range fds {
-		p, ok := s.watched[int(polled.Fd)]
-		if !ok || polled.Revents == 0 {
+	for i, p := range asked {
+		if fds[i].Revents == 0 || s.watched[p.fd].generation != p.generation {
 			continue
 		}
 		delete(s.watched, p.fd)
-		p.events = uint32(uint16(polled.Revents))
+		p.events = uint32(uint16(fds[i].Revents))
 		s.ready = append(s.ready, p)
 	}
 	any := len(s.ready) > 0

@@ -198,9 +198,10 @@ func (b *Backend) serveWait(e *entry, r *request.Request, mask uint32) {
 	b.sink.Shoot(r, int64(mask))
 }
 
-// eventMask translates epoll's events to those of loop.h.
+// eventMask translates epoll's events to those of loop.h. For a pipe without writers the kernel says EPOLLHUP
+// alone; but a read does not block then: it finds the end.
 func eventMask(events uint32) (mask uint32) {
-	if events&sys.EpollIn != 0 {
+	if events&(sys.EpollIn|sys.EpollHup) != 0 {
 		mask |= request.Readable
 	}
 	if events&sys.EpollOut != 0 {
