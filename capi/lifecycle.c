@@ -4,15 +4,17 @@
  * The memory of a loop is never given back, but serves the next loop with as many threads: so a call with a
  * loop that was deinitialised reads "closed" rather than somebody else's memory.
  */
+#define _GNU_SOURCE 1 /* sched_getaffinity */
+
 #include "_cgo_export.h"
 #include "mailbox.h"
 #include "state.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-#include <unistd.h>
 
 static pthread_mutex_t free_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct loop    *free_loops;
@@ -55,10 +57,12 @@ static struct loop *allocate(uint32_t threads) {
     return loop;
 }
 
+/* The processors that this process may run on. */
 static uint32_t processors(void) {
-    long count = sysconf(_SC_NPROCESSORS_ONLN);
-    if (count < 1) return 1;
-    return count > (long)LOOP_THREADS_MAX ? LOOP_THREADS_MAX : (uint32_t)count;
+    cpu_set_t set;
+    if (sched_getaffinity(0, sizeof set, &set) != 0) return 1; /* more processors than the set has bits */
+    uint32_t count = (uint32_t)CPU_COUNT(&set);
+    return count > LOOP_THREADS_MAX ? LOOP_THREADS_MAX : count;
 }
 
 /* Copies the caller's options, whose struct may be older or newer than ours, and fills in the defaults. */
@@ -72,8 +76,8 @@ static int read_options(const loop_options_t *given, loop_options_t *options) {
     if (options->threads == LOOP_THREADS_PER_CPU) options->threads = processors();
     if (options->threads == 0) options->threads = 1;
     if (options->blocking_threads == 0) {
-        options->blocking_threads = processors() * 4 < 8 ? 8 : processors() * 4;
-        if (options->blocking_threads > LOOP_THREADS_MAX) options->blocking_threads = LOOP_THREADS_MAX;
+        uint32_t wanted = processors() * 4;
+        options->blocking_threads = wanted < 8 ? 8 : wanted > LOOP_THREADS_MAX ? LOOP_THREADS_MAX : wanted;
     }
     if (options->threads > LOOP_THREADS_MAX || options->blocking_threads > LOOP_THREADS_MAX) return LOOP_EINVAL;
     if (options->flags != 0 || options->backend > LOOP_BACKEND_IOCP) return LOOP_EINVAL;
@@ -223,14 +227,13 @@ int loop_deinit(loop_t *loop) {
         unclaim(loop);
         return LOOP_ESHUTDOWN;
     }
+    while (loop->harvested_head != NULL) {
+        struct request *request = loop->harvested_head;
+        loop->harvested_head = request->next;
+        push(&loop->shared.harvest, request, &request->next);
+    }
     error = engineClose(loop->engine);
     if (error < 0) return error;
-    gather_harvest(loop);
-    for (struct request *request = loop->harvested_head; request != NULL;) {
-        struct request *next = request->next;
-        state_free(request);
-        request = next;
-    }
     loop_t *self = loop;
     atomic_compare_exchange_strong(&default_loop, &self, NULL);
     atomic_store(&loop->shared.lifecycle, LIFECYCLE_CLOSED);

@@ -143,6 +143,7 @@ func (e *Engine) Close() (errno int64) {
 	const glanceNs = 1_000_000 // several workers, one thread: nobody wakes it for the others
 	for e.shared.InFlight(e.boxes) > 0 {
 		e.shared.TakeStop()
+		e.discardHarvest()
 		e.pool.CancelQueued()
 		for _, w := range e.workers {
 			w.cancelAll()
@@ -152,8 +153,23 @@ func (e *Engine) Close() (errno int64) {
 			e.workers[0].turn(e.glance(glanceNs))
 		}
 	}
+	e.discardHarvest()
 	e.release()
 	return 0
+}
+
+// discardHarvest ends completions that nobody harvested: the request is the program's, or, with more shots to
+// come, goes on to be cancelled.
+func (e *Engine) discardHarvest() {
+	for r := e.shared.TakeHarvest(); r != nil; {
+		next := r.Next
+		if r.Phase() == request.Shot {
+			e.post(r)
+		} else {
+			r.Move(request.Deliver)
+		}
+		r = next
+	}
 }
 
 // glance returns the longest wait of one worker while another may have something to do.

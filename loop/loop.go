@@ -113,11 +113,13 @@ func (l *Loop) Close() error {
 	if !l.shared.BeginClosing() {
 		return sys.Error(sys.ESHUTDOWN)
 	}
+	for l.fetched != nil {
+		core := l.fetched
+		l.fetched = core.Next
+		l.shared.PushHarvest(core)
+	}
 	if errno := l.engine.Close(); errno < 0 {
 		return sys.Error(errno)
-	}
-	for rest := make([]*Request, 256); l.fetch(rest) > 0; {
-		continue // completed and never harvested: the requests are the program's again
 	}
 	l.shared.EndClosing()
 	return nil
