@@ -73,10 +73,12 @@ int loop_cancel_on_next_tick(loop_t *loop, loop_request_t *target) {
     switch (state_phase(state_load(request))) {
     case PHASE_QUEUED:
         atomic_fetch_add_explicit(&loop->entries, 1, memory_order_relaxed);
-        return engineWithdraw(loop->engine, request, own_thread) ? 0 : LOOP_ENOENT;
+        return engineWithdraw(loop->engine, request, own_thread);
     case PHASE_DONE:
-        /* In the list that a callback on this thread came from. With several threads it is in the ring. */
+        /* In the list that a callback on this thread came from; but with several threads in the ring, without
+         * a callback in the harvest, and after a control message still with the engine. */
         if (!own_thread || loop->shared.threads > 1 || request->callback == NULL) return LOOP_ENOENT;
+        if ((request->op >> 32 & MARK_RELEASED) != 0) return LOOP_ENOENT;
         remove_ready(mailbox, request);
         state_free(request);
         atomic_fetch_add(&loop->shared.withdrawn, 1);

@@ -45,10 +45,16 @@ func (h host) Work(r *request.Request) {
 	C.capi_work((*C.struct_request)(unsafe.Pointer(r)))
 }
 
-// engine returns the engine behind a handle. Every export but engineOpen begins with it.
-func engine(handle unsafe.Pointer) *loop.Engine {
+// with calls an engine method for the program. Whatever goes wrong in it ends here: a panic must not reach C,
+// and an engine that loop_deinit ended a moment ago is no engine any more.
+func with(handle unsafe.Pointer, call func(*loop.Engine) int64) (result int64) {
 	loop.DeepenStack()
-	return pointer.Restore(handle).(*loop.Engine)
+	e, ok := pointer.Restore(handle).(*loop.Engine)
+	if !ok {
+		return C.LOOP_ESHUTDOWN
+	}
+	defer e.Contained(&result)
+	return call(e)
 }
 
 //export engineOpen
@@ -60,6 +66,7 @@ func engineOpen(l *C.loop_t, threads, blockingThreads C.uint32_t) C.int {
 		Host:            host{l},
 		Shared:          (*request.Shared)(unsafe.Pointer(&l.shared)),
 		Mailboxes:       unsafe.Slice((*request.Mailbox)(mailboxes), int(threads)),
+		Contain:         true,
 	})
 	if errno < 0 {
 		return C.int(errno)
@@ -69,21 +76,21 @@ func engineOpen(l *C.loop_t, threads, blockingThreads C.uint32_t) C.int {
 }
 
 //export engineRun
-func engineRun(handle unsafe.Pointer) C.int { return C.int(engine(handle).Run()) }
+func engineRun(handle unsafe.Pointer) C.int { return C.int(with(handle, (*loop.Engine).Run)) }
 
 //export engineRunOnce
 func engineRunOnce(handle unsafe.Pointer, timeoutNs C.int64_t) C.int {
-	return C.int(engine(handle).RunOnce(int64(timeoutNs)))
+	return C.int(with(handle, func(e *loop.Engine) int64 { return e.RunOnce(int64(timeoutNs)) }))
 }
 
 //export engineWait
 func engineWait(handle unsafe.Pointer, timeoutNs C.int64_t) C.int {
-	return C.int(engine(handle).Wait(int64(timeoutNs)))
+	return C.int(with(handle, func(e *loop.Engine) int64 { return e.Wait(int64(timeoutNs)) }))
 }
 
 //export engineClose
 func engineClose(handle unsafe.Pointer) C.int {
-	errno := engine(handle).Close()
+	errno := with(handle, (*loop.Engine).Close)
 	if errno == 0 {
 		pointer.Unref(handle)
 	}
@@ -91,23 +98,35 @@ func engineClose(handle unsafe.Pointer) C.int {
 }
 
 //export engineWithdraw
-func engineWithdraw(handle unsafe.Pointer, r *C.struct_request, ownThread C.bool) C.bool {
-	return C.bool(engine(handle).Withdraw((*request.Request)(unsafe.Pointer(r)), bool(ownThread)))
+func engineWithdraw(handle unsafe.Pointer, r *C.struct_request, ownThread C.bool) C.int {
+	return C.int(with(handle, func(e *loop.Engine) int64 {
+		if e.Withdraw((*request.Request)(unsafe.Pointer(r)), bool(ownThread)) {
+			return 0
+		}
+		return C.LOOP_ENOENT
+	}))
 }
 
 //export engineBackendDescriptor
 func engineBackendDescriptor(handle unsafe.Pointer) C.int {
-	return C.int(engine(handle).BackendDescriptor())
+	return C.int(with(handle, (*loop.Engine).BackendDescriptor))
 }
 
 //export engineBackendTimeout
 func engineBackendTimeout(handle unsafe.Pointer) C.int64_t {
-	return C.int64_t(engine(handle).BackendTimeout())
+	return C.int64_t(with(handle, (*loop.Engine).BackendTimeout))
 }
 
 //export engineStatistics
-func engineStatistics(handle unsafe.Pointer, out *C.loop_statistics_t) {
-	s := engine(handle).Statistics()
+func engineStatistics(handle unsafe.Pointer, out *C.loop_statistics_t) C.int {
+	return C.int(with(handle, func(e *loop.Engine) int64 {
+		readStatistics(e, out)
+		return 0
+	}))
+}
+
+func readStatistics(e *loop.Engine, out *C.loop_statistics_t) {
+	s := e.Statistics()
 	out.blocking_threads = C.uint32_t(s.BlockingThreads)
 	out.completions = C.uint64_t(s.Completions)
 	out.turns = C.uint64_t(s.Turns)

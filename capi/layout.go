@@ -29,8 +29,11 @@ var (
 	_ [request.OffsetEvents]struct{}    = [unsafe.Offsetof(C.struct_request{}.events)]struct{}{}
 	_ [request.OffsetTimeoutAt]struct{} = [unsafe.Offsetof(C.struct_request{}.timeout_at_ns)]struct{}{}
 
+	_ [request.MarkReleased]struct{} = [C.MARK_RELEASED]struct{}{}
+
 	_ [request.SizeofMailbox]struct{}   = [C.sizeof_struct_mailbox]struct{}{}
 	_ [request.OffsetSleeping]struct{}  = [unsafe.Offsetof(C.struct_mailbox{}.sleeping)]struct{}{}
+	_ [request.OffsetWakers]struct{}    = [unsafe.Offsetof(C.struct_mailbox{}.wakers)]struct{}{}
 	_ [request.OffsetBusy]struct{}      = [unsafe.Offsetof(C.struct_mailbox{}.busy)]struct{}{}
 	_ [request.OffsetLocalHead]struct{} = [unsafe.Offsetof(C.struct_mailbox{}.local_head)]struct{}{}
 	_ [request.OffsetDelivered]struct{} = [unsafe.Offsetof(C.struct_mailbox{}.delivered)]struct{}{}
@@ -40,7 +43,7 @@ var (
 	_ [request.OffsetRingSlots]struct{} = [unsafe.Offsetof(C.struct_ring{}.slots)]struct{}{}
 
 	_ [request.SizeofShared]struct{}     = [C.sizeof_struct_shared]struct{}{}
-	_ [request.OffsetReferences]struct{} = [unsafe.Offsetof(C.struct_shared{}.references)]struct{}{}
+	_ [request.OffsetReferenced]struct{} = [unsafe.Offsetof(C.struct_shared{}.referenced)]struct{}{}
 	_ [request.OffsetHarvest]struct{}    = [unsafe.Offsetof(C.struct_shared{}.harvest)]struct{}{}
 	_ [request.OffsetThreads]struct{}    = [unsafe.Offsetof(C.struct_shared{}.threads)]struct{}{}
 	_ [request.OffsetRunning]struct{}    = [unsafe.Offsetof(C.struct_shared{}.running)]struct{}{}

@@ -29,6 +29,9 @@ enum op {
 
 #define CURRENT_POSITION INT64_C(-1)
 
+/* A mark of the engine: bytes 4 to 7 of struct request.op. */
+enum { MARK_RELEASED = 1 << 8 };
+
 /* A struct loop_request from the inside. */
 struct request {
     void              *user;
@@ -39,7 +42,8 @@ struct request {
     _Atomic uint64_t   state; /* state.h */
     struct request    *next;
     loop_callback_t    callback;
-    uint64_t           op; /* byte 0 the operation, byte 1 "address and length are an iovec array", rest 0 */
+    uint64_t           op; /* byte 0 the operation, byte 1 "address and length are an iovec array", bytes 4 to
+                              7 marks of the engine, 0 when accepted */
     int64_t            fd;
     uintptr_t          address; /* address and length form a struct iovec */
     uint64_t           length;
@@ -77,7 +81,8 @@ struct mailbox {
     int32_t                 wake_fd;
     _Atomic uint64_t        wakes;
     _Atomic uint32_t        busy;
-    char                    pad1[20];
+    _Atomic uint32_t        wakers;
+    char                    pad1[16];
 
     /* Owner: the loop thread. */
     struct request  *local_head;
@@ -97,7 +102,8 @@ enum lifecycle { LIFECYCLE_CLOSED, LIFECYCLE_OPENED, LIFECYCLE_CLOSING, LIFECYCL
 struct shared {
     _Atomic uint32_t        stop;
     _Atomic uint32_t        lifecycle;
-    _Atomic int64_t         references;
+    _Atomic uint64_t        referenced;
+    _Atomic uint64_t        dereferenced;
     _Atomic uint64_t        withdrawn;
     struct request *_Atomic harvest;
     struct mailbox         *mailboxes;

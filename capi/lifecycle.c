@@ -51,10 +51,24 @@ static struct loop *allocate(uint32_t threads) {
         void *memory;
         if (posix_memalign(&memory, cache_line, size) != 0) return NULL;
         loop = memory;
+        memset(loop, 0, size);
     }
-    memset(loop, 0, size);
     loop->capacity = threads;
     return loop;
+}
+
+/* Makes the memory of a loop as good as new, but for the count of threads that are still about to look at it. */
+static void clear(struct loop *loop) {
+    uint32_t threads = loop->capacity;
+    memset(loop, 0, sizeof *loop);
+    loop->capacity = threads;
+    for (uint32_t i = 0; i < threads; i++) {
+        char *mailbox = (char *)&loop->mailboxes[i];
+        const size_t before = offsetof(struct mailbox, wakers);
+        const size_t after = before + sizeof loop->mailboxes[i].wakers;
+        memset(mailbox, 0, before);
+        memset(mailbox + after, 0, sizeof(struct mailbox) - after);
+    }
 }
 
 /* The processors that this process may run on. */
@@ -94,6 +108,7 @@ int loop_init(loop_t **loop_out, const loop_options_t *options) {
     if (error < 0) return error;
     struct loop *loop = allocate(chosen.threads);
     if (loop == NULL) return LOOP_ENOMEM;
+    clear(loop);
     error = engineOpen(loop, chosen.threads, chosen.blocking_threads);
     if (error < 0) {
         put_free(loop);
@@ -256,17 +271,17 @@ loop_t *loop_default(void) {
 int loop_ref(loop_t *loop) {
     int error = check_loop(loop);
     if (error < 0) return error;
-    atomic_fetch_add(&loop->shared.references, 1);
+    atomic_fetch_add(&loop->shared.referenced, 1);
     return 0;
 }
 
 int loop_unref(loop_t *loop) {
     int error = check_loop(loop);
     if (error < 0) return error;
-    int64_t references = atomic_load(&loop->shared.references);
+    uint64_t dropped = atomic_load(&loop->shared.dereferenced);
     do {
-        if (references <= 0) return LOOP_EINVAL;
-    } while (!atomic_compare_exchange_weak(&loop->shared.references, &references, references - 1));
+        if (dropped >= atomic_load(&loop->shared.referenced)) return LOOP_EINVAL;
+    } while (!atomic_compare_exchange_weak(&loop->shared.dereferenced, &dropped, dropped + 1));
     capi_wake_if_finished(loop);
     return 0;
 }
@@ -312,7 +327,7 @@ int loop_get_statistics(loop_t *loop, loop_statistics_t *statistics_out) {
     if (statistics_out == NULL || statistics_out->size < smallest) return LOOP_EINVAL;
     loop_statistics_t statistics = {.size = statistics_out->size};
     if ((error = enter(loop)) < 0) return error;
-    engineStatistics(loop->engine, &statistics);
+    if ((error = engineStatistics(loop->engine, &statistics)) < 0) return error;
     statistics.entries = atomic_load_explicit(&loop->entries, memory_order_relaxed);
     uint32_t known = statistics.size < sizeof statistics ? statistics.size : (uint32_t)sizeof statistics;
     memcpy(statistics_out, &statistics, known);

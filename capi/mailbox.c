@@ -12,16 +12,28 @@
 
 _Thread_local struct here capi_here;
 
-/* Wakes the mailbox's thread if it sleeps. */
-static bool wake_sleeper(struct mailbox *mailbox) {
+static void signal_wake(int wake_fd) {
     static const uint64_t one = 1;
-    if (atomic_load(&mailbox->sleeping) == 0 || atomic_exchange(&mailbox->sleeping, 0) == 0) return false;
-    atomic_fetch_add_explicit(&mailbox->wakes, 1, memory_order_relaxed);
     int saved_errno = errno;
-    ssize_t written = write(mailbox->wake_fd, &one, sizeof one);
+    ssize_t written = write(wake_fd, &one, sizeof one);
     (void)written; /* fails only with EAGAIN, when the counter is full: the thread is woken already */
     errno = saved_errno;
-    return true;
+}
+
+/*
+ * Wakes the mailbox's thread if it sleeps. While `wakers` counts us loop_deinit does not close the descriptor:
+ * its number might be another file's by the time we write to it.
+ */
+static bool wake_sleeper(struct mailbox *mailbox) {
+    if (atomic_load(&mailbox->sleeping) == 0) return false;
+    atomic_fetch_add(&mailbox->wakers, 1);
+    bool asleep = atomic_exchange(&mailbox->sleeping, 0) != 0;
+    if (asleep) {
+        atomic_fetch_add_explicit(&mailbox->wakes, 1, memory_order_relaxed);
+        signal_wake(mailbox->wake_fd);
+    }
+    atomic_fetch_sub(&mailbox->wakers, 1);
+    return asleep;
 }
 
 /*
@@ -50,7 +62,7 @@ uint32_t capi_thread_number(void) {
 
 /* Ends are read before beginnings; see Shared.Pending in loop/request/shared.go. */
 int64_t capi_pending(loop_t *loop) {
-    uint64_t ended = atomic_load(&loop->shared.withdrawn);
+    uint64_t ended = atomic_load(&loop->shared.dereferenced) + atomic_load(&loop->shared.withdrawn);
     for (uint32_t i = 0; i < loop->shared.threads; i++) {
         ended += atomic_load(&loop->mailboxes[i].delivered);
     }
@@ -59,5 +71,6 @@ int64_t capi_pending(loop_t *loop) {
         begun += atomic_load(&loop->mailboxes[i].foreign_accepted);
         begun += atomic_load(&loop->mailboxes[i].local_accepted);
     }
-    return (int64_t)(begun - ended) + atomic_load(&loop->shared.references);
+    begun += atomic_load(&loop->shared.referenced);
+    return (int64_t)(begun - ended);
 }

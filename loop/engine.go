@@ -1,6 +1,7 @@
 package loop
 
 import (
+	"runtime"
 	"sync/atomic"
 
 	"github.com/libloop/libloop/loop/backend"
@@ -22,6 +23,9 @@ type Engine struct {
 	pool    *pool.Pool
 
 	helpers helpers
+	signal  func(fd int) // makes a wake descriptor readable
+	contain bool         // see Config
+	watcher atomic.Int32 // 1 + the index of the worker that keeps watch; 0 = none
 
 	// When more than this many requests have completed, on whatever thread, the first worker does not sleep:
 	// its caller wants to know. Never while in Run.
@@ -46,6 +50,10 @@ type Config struct {
 	Host            Host
 	Shared          *request.Shared   // zeroed
 	Mailboxes       []request.Mailbox // zeroed, one for each thread
+
+	// Contain says that a panic, which is an error in the engine, must not end the process: the loop is broken
+	// then, and says so (ENOTRECOVERABLE). A Go program would rather see it, for the error may be in a callback.
+	Contain bool
 }
 
 // NewEngine makes a loop over the memory of its host. A negative errno says what could not be had; nothing is left
@@ -53,7 +61,8 @@ type Config struct {
 func NewEngine(config Config) (*Engine, int64) { return newEngine(sys.Linux{}, config) }
 
 func newEngine(kernel sys.Kernel, config Config) (*Engine, int64) {
-	e := &Engine{kernel: kernel, host: config.Host, shared: config.Shared}
+	e := &Engine{kernel: kernel, host: config.Host, shared: config.Shared, contain: config.Contain}
+	e.signal = func(fd int) { kernel.EventSignal(fd) }
 	e.pool = pool.New(kernel, config.BlockingThreads, e.work, e.post)
 	for i := range config.Threads {
 		w := &worker{engine: e, index: i, mailbox: &config.Mailboxes[i]}
@@ -81,8 +90,8 @@ func newBackend(kernel sys.Kernel, sink backend.Sink, pool *pool.Pool) (backend.
 // Run delivers completions until nothing is pending or Stop is called.
 func (e *Engine) Run() (errno int64) {
 	defer e.leave(&errno)
-	defer e.recovered(&errno)
-	for !e.shared.TakeStop() && e.Pending() > 0 {
+	defer e.Contained(&errno)
+	for !e.shared.Stopped() && e.Pending() > 0 {
 		e.turn(-1)
 	}
 	return 0
@@ -92,15 +101,14 @@ func (e *Engine) Run() (errno int64) {
 // nothing pending it returns at once.
 func (e *Engine) RunOnce(timeoutNs int64) (n int64) {
 	defer e.leave(&n)
-	defer e.recovered(&n)
-	if e.shared.TakeStop() || e.Pending() == 0 {
+	defer e.Contained(&n)
+	if e.shared.Stopped() || e.Pending() == 0 {
 		return 0
 	}
 	before := e.completions()
 	e.returnAfter.Store(before)
 	e.turn(timeoutNs)
 	e.rest()
-	e.shared.TakeStop()
 	return int64(e.completions() - before)
 }
 
@@ -108,26 +116,24 @@ func (e *Engine) RunOnce(timeoutNs int64) (n int64) {
 // limit), or nothing is pending, or Stop is called.
 func (e *Engine) Wait(timeoutNs int64) (errno int64) {
 	defer e.leave(&errno)
-	defer e.recovered(&errno)
+	defer e.Contained(&errno)
 	deadline := request.Never
 	if timeoutNs > 0 {
 		deadline = request.DeadlineAfter(e.kernel.Now(), uint64(timeoutNs))
 	}
-	for !e.shared.TakeStop() && e.Pending() > 0 {
-		e.returnAfter.Store(e.completions())
-		e.turn(timeoutNs)
-		if e.shared.HasHarvest() || timeoutNs == 0 {
-			break
+	for {
+		e.returnAfter.Store(e.completions()) // before the look: what completes after it is noticed
+		if e.shared.HasHarvest() || e.shared.Stopped() || e.Pending() == 0 {
+			return 0
 		}
+		e.turn(timeoutNs)
 		if timeoutNs > 0 {
 			now := e.kernel.Now()
-			if now >= deadline {
-				break
-			}
-			timeoutNs = int64(deadline - now)
+			timeoutNs = int64(max(deadline, now) - now)
+		} else if timeoutNs == 0 {
+			return 0
 		}
 	}
-	return 0
 }
 
 // Stop makes the call that runs the loop, or the next one, return. Any thread.
@@ -139,7 +145,7 @@ func (e *Engine) Stop() {
 // Close cancels what is in flight, delivers it on the calling thread, and frees what the loop made. The host
 // has seen to it that the loop refuses requests already.
 func (e *Engine) Close() (errno int64) {
-	defer e.recovered(&errno)
+	defer e.Contained(&errno)
 	const glanceNs = 1_000_000 // several workers, one thread: nobody wakes it for the others
 	for e.shared.InFlight(e.boxes) > 0 {
 		e.shared.TakeStop()
@@ -193,6 +199,9 @@ func (e *Engine) unfinished() bool {
 // release frees threads and descriptors.
 func (e *Engine) release() {
 	e.helpers.quit()
+	for _, m := range e.boxes {
+		m.EndSleep(runtime.Gosched)
+	}
 	e.pool.Close()
 	for _, w := range e.workers {
 		w.backend.Close()
@@ -310,11 +319,7 @@ func (e *Engine) deliver(w *worker) int {
 
 // wake ends the sleep of a worker; false if it does not sleep. Any thread.
 func (e *Engine) wake(w *worker) bool {
-	if !w.mailbox.MustWake() {
-		return false
-	}
-	e.kernel.EventSignal(int(w.mailbox.WakeFd))
-	return true
+	return w.mailbox.Wake(e.signal)
 }
 
 func (e *Engine) completions() (n uint64) {

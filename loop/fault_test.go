@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/libloop/libloop/loop/internal/sys"
+	"github.com/libloop/libloop/loop/request"
 )
 
 // faulty is the operating system with faults: it fails the nth call of those that can fail in steady state.
@@ -161,8 +162,12 @@ func TestInterruptedWaitsDoNotFireTimersEarly(t *testing.T) {
 }
 
 func TestAPanicInTheEngineBreaksTheLoopAndNothingElse(t *testing.T) {
-	l, err := newLoop(&broken{}, 1, 8)
-	must(t, err)
+	l := &Loop{boxes: make([]request.Mailbox, 1)}
+	engine, errno := newEngine(&broken{}, Config{
+		Threads: 1, BlockingThreads: 8, Host: program{l}, Shared: &l.shared, Mailboxes: l.boxes, Contain: true,
+	})
+	must(t, sys.Error(errno))
+	l.engine = engine
 	var timer, other Request
 	must(t, l.StartTimer(&timer, time.Hour, 0, nil))
 	if err := l.Run(); !errors.Is(err, syscall.ENOTRECOVERABLE) {

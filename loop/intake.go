@@ -48,6 +48,10 @@ func (w *worker) accept(r *request.Request) {
 		w.ticks.Push(r)
 	case request.OpTimer:
 		r.Move(request.Start)
+		if r.Marked(request.MarkCancel) { // the message came before the request was drained
+			w.finish(&w.completed, r, sys.ECANCELED)
+			return
+		}
 		w.startTimer(r)
 	default:
 		w.incoming.Push(r)
@@ -58,7 +62,7 @@ func (w *worker) accept(r *request.Request) {
 func (w *worker) startTimer(r *request.Request) {
 	if r.TimeoutNs != 0 && r.TimeoutAt < r.Deadline {
 		r.Deadline = r.TimeoutAt
-		r.Marks |= request.MarkTimedOut
+		r.Marks |= request.MarkTimeoutFirst
 	}
 	w.keepTime(r)
 }
@@ -104,6 +108,7 @@ func (w *worker) obey(r *request.Request) {
 	flags := r.TakeControl()
 	if r.Phase() == request.Held {
 		r.Move(request.Release)
+		r.Marks |= request.MarkReleased
 		w.completed.Push(r)
 		return
 	}
@@ -139,7 +144,7 @@ func (w *worker) modify(r *request.Request) {
 	if r.Phase() == request.Active {
 		w.backend.Modify(r, r.AskedEvents())
 	} else {
-		r.Events = r.AskedEvents() | r.Events&request.EdgeTriggered
+		r.Events = r.AskedEvents()&^request.EdgeTriggered | r.Events&request.EdgeTriggered
 	}
 }
 
@@ -170,6 +175,7 @@ func (w *worker) withdraw(r *request.Request, ownThread bool) bool {
 	w.mu.Lock()
 	defer w.disturb()
 	defer w.mu.Unlock()
+	w.now = 0
 	w.drain(ownThread || !w.mailbox.Busy())
 	if r.Phase() != request.Queued || !r.Marked(request.MarkTickList) || r.Move(request.Withdraw) != request.Free {
 		return false

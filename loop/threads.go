@@ -12,9 +12,13 @@ import (
 // others, but only while somebody is inside Run, RunOnce or Wait: in between they are parked, and no callback
 // runs. They are started when they are needed first, and end with the loop.
 
-// watchNs is how long an idle worker sleeps at most while another one runs a callback: it then looks whether
-// something became ready that the busy one cannot start.
-const watchNs = 1_000_000
+// While workers run callbacks, one idle worker keeps watch over what becomes ready that they cannot start: it
+// sleeps at most watchNs at a time. After watchNaps naps in which nothing happened anywhere it sleeps soundly, and
+// the next worker that gets busy wakes a new watcher.
+const (
+	watchNs   = 1_000_000
+	watchNaps = 64
+)
 
 // helpers is the parking place.
 type helpers struct {
@@ -45,6 +49,7 @@ func (e *Engine) turn(limitNs int64) {
 // leave parks the helpers and prepares for the time until the next call.
 func (e *Engine) leave(result *int64) {
 	e.rest()
+	e.shared.TakeStop() // now that no helper could go on for want of it
 	e.returnAfter.Store(request.Never)
 	if e.shared.Broken() {
 		*result = sys.ENOTRECOVERABLE
@@ -130,7 +135,7 @@ func (w *worker) help() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for !h.ending {
-		if !h.active || w.engine.shared.Broken() {
+		if !h.active || w.engine.shared.Stopped() || w.engine.shared.Broken() {
 			h.change.Wait()
 			continue
 		}
@@ -147,8 +152,8 @@ func (w *worker) help() {
 func (w *worker) work() {
 	e := w.engine
 	var errno int64
-	defer e.recovered(&errno)
-	for !e.helpers.leaving.Load() {
+	defer e.Contained(&errno)
+	for !e.helpers.leaving.Load() && !e.shared.Stopped() {
 		if w.turn(-1) == 0 {
 			w.assist()
 		}
@@ -166,7 +171,7 @@ func (e *Engine) finished() bool {
 
 // interrupted reports whether a worker must not sleep. It is asked after the worker announced its sleep.
 func (e *Engine) interrupted(w *worker) bool {
-	if w.index == 0 && (e.shared.Stopped() || e.finished()) || w.index != 0 && e.helpers.leaving.Load() {
+	if w.index == 0 && (e.shared.Stopped() || e.finished()) || w.index != 0 && (e.helpers.leaving.Load() || e.shared.Stopped()) {
 		return true
 	}
 	for _, other := range e.workers {
@@ -177,17 +182,50 @@ func (e *Engine) interrupted(w *worker) bool {
 	return false
 }
 
-// watchful limits a sleep while another worker runs callbacks.
+// watchful limits a sleep if it falls to this worker to keep watch.
 func (e *Engine) watchful(w *worker, patience int64) int64 {
 	if !e.multi() || patience > 0 && patience < watchNs {
 		return patience
 	}
-	for _, other := range e.workers {
-		if other != w && other.mailbox.Busy() {
-			return watchNs
-		}
+	if w.quiet++; e.stirs(w) {
+		w.quiet = 0
+	}
+	self := int32(w.index) + 1
+	if w.quiet <= watchNaps && (e.watcher.Load() == self || e.watcher.CompareAndSwap(0, self)) {
+		return watchNs
+	}
+	e.endWatch(w)
+	if e.stirs(w) { // somebody got busy who still saw a watcher
+		w.quiet = 0
+		return watchNs
 	}
 	return patience
+}
+
+// stirs reports whether another worker runs callbacks, or has done a turn since this one asked last.
+func (e *Engine) stirs(w *worker) bool {
+	busy, turns := false, uint64(0)
+	for _, other := range e.workers {
+		if other != w {
+			busy = busy || other.mailbox.Busy()
+			turns += other.turns.Load()
+		}
+	}
+	news := turns != w.seenTurns
+	w.seenTurns = turns
+	return busy || news
+}
+
+// endWatch says that this worker keeps no watch any more.
+func (e *Engine) endWatch(w *worker) { e.watcher.CompareAndSwap(int32(w.index)+1, 0) }
+
+// getBusy is called by a worker that is about to run callbacks: somebody has to keep watch, and to look at what
+// was pushed to it after it drained its mailbox, by who may not have seen it busy yet.
+func (e *Engine) getBusy(w *worker) {
+	e.endWatch(w)
+	if e.watcher.Load() == 0 || w.mailbox.HasForeignWork() {
+		e.wakeHelper(w)
+	}
 }
 
 // assist delivers what other workers have ready and cannot start at once, and collects for those whose
@@ -246,8 +284,11 @@ func (e *Engine) wakeHelper(w *worker) {
 	}
 }
 
-// recovered turns a panic, which is an error in the engine, into an error code: it must not end the program.
-func (e *Engine) recovered(result *int64) {
+// Contained, deferred, turns a panic into an error code, if the host wants that.
+func (e *Engine) Contained(result *int64) {
+	if !e.contain {
+		return
+	}
 	if cause := recover(); cause != nil {
 		reportPanic(cause)
 		e.shared.Break()

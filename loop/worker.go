@@ -39,6 +39,10 @@ type worker struct {
 	dueTicks  request.List
 	completed request.List
 
+	// Of the worker's thread: keeping watch, see threads.go.
+	quiet     int
+	seenTurns uint64
+
 	disturbed                 atomic.Bool // another thread drained the mailbox
 	turns, sleeps, deliveries atomic.Uint64
 }
@@ -77,8 +81,8 @@ func (w *worker) turn(limitNs int64) int {
 	if !ready {
 		return 0
 	}
-	if w.engine.multi() && w.mailbox.HasForeignWork() {
-		w.engine.wakeHelper(w) // it came after drain, and who pushed it may not have seen us busy yet
+	if w.engine.multi() {
+		w.engine.getBusy(w)
 	}
 	w.deliveries.Add(1)
 	return w.engine.deliver(w)
@@ -176,7 +180,7 @@ func (w *worker) expire() {
 func (w *worker) due(r *request.Request) {
 	r.Marks &^= request.MarkTimed
 	switch {
-	case r.Op != request.OpTimer || r.Marked(request.MarkTimedOut):
+	case r.Op != request.OpTimer || r.Marked(request.MarkTimeoutFirst):
 		if !r.Marked(request.MarkCancel) {
 			r.Marks |= request.MarkTimedOut
 			w.cancel(r)

@@ -16,7 +16,8 @@ type Mailbox struct {
 	WakeFd          int32         // an eventfd; immutable after the loop is made
 	wakes           atomic.Uint64
 	busy            atomic.Uint32 // the worker's thread runs callbacks; changes under the worker's lock
-	_               [20]byte
+	wakers          atomic.Uint32 // threads that may be about to signal WakeFd
+	_               [16]byte
 
 	// owner: the worker's thread.
 	localHead     *Request
@@ -46,13 +47,29 @@ func push(list *atomic.Pointer[Request], r *Request, link **Request) {
 	}
 }
 
-// MustWake claims the duty to wake the worker, if it sleeps.
-func (m *Mailbox) MustWake() bool {
-	if m.sleeping.Load() == 0 || m.sleeping.Swap(0) == 0 {
+// Wake calls signal, which makes WakeFd readable, if the worker sleeps, and reports whether it did. The
+// descriptor is sure to be the worker's meanwhile: EndSleep waits for those who are in here.
+func (m *Mailbox) Wake(signal func(fd int)) bool {
+	if m.sleeping.Load() == 0 {
+		return false
+	}
+	m.wakers.Add(1)
+	defer m.wakers.Add(^uint32(0))
+	if m.sleeping.Swap(0) == 0 {
 		return false
 	}
 	m.wakes.Add(1)
+	signal(int(m.WakeFd))
 	return true
+}
+
+// EndSleep makes the worker one that is awake for ever, and calls pause until nobody can be about to signal
+// WakeFd any more, so that it may be closed.
+func (m *Mailbox) EndSleep(pause func()) {
+	m.sleeping.Store(0)
+	for m.wakers.Load() != 0 {
+		pause()
+	}
 }
 
 // CountAccepted counts a request before its push; see Shared.Pending.

@@ -39,13 +39,15 @@ const Never = ^uint64(0)
 
 // Marks are the engine's notes on a request. Only the worker that has the request touches them.
 const (
-	MarkCancel   uint32 = 1 << iota // an end was asked for; whoever has the request next ends it
-	MarkTimedOut                    // the end was asked for by the deadline
-	MarkTimed                       // linked into the wheel of its worker
-	MarkTickList                    // linked into the tick queue of its worker
-	MarkWaiting                     // linked into a waiter list of the backend
-	MarkPooled                      // handed to the blocking pool
-	MarkBlocked                     // the pool found that the descriptor would block after all
+	MarkCancel       uint32 = 1 << iota // an end was asked for; whoever has the request next ends it
+	MarkTimedOut                        // the end was asked for by the deadline
+	MarkTimed                           // linked into the wheel of its worker
+	MarkTickList                        // linked into the tick queue of its worker
+	MarkWaiting                         // linked into a waiter list of the backend
+	MarkPooled                          // handed to the blocking pool
+	MarkBlocked                         // the pool found that the descriptor would block after all
+	MarkTimeoutFirst                    // a timer whose timeout is over before it is due
+	MarkReleased                        // was held for a control message; capi/state.h knows this one
 )
 
 // Request is one operation in flight, in the memory of the program. The first four fields are public in

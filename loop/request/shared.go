@@ -4,16 +4,17 @@ import "sync/atomic"
 
 // Shared is what the threads of one loop share, beside their mailboxes.
 type Shared struct {
-	stop       atomic.Uint32 // loop_stop was called
-	lifecycle  atomic.Uint32 // Opened, Closing or Closed
-	references atomic.Int64
-	withdrawn  atomic.Uint64 // ticks taken back, and submits refused after they were counted
-	harvest    atomic.Pointer[Request]
-	mailboxes  *Mailbox // an array of `threads`
-	threads    uint32
-	embedded   atomic.Uint32 // loop_backend_fd was called
-	running    atomic.Uint32 // somebody is inside loop_run, loop_run_once, loop_wait or loop_deinit
-	_          uint32
+	stop         atomic.Uint32 // loop_stop was called
+	lifecycle    atomic.Uint32 // Opened, Closing or Closed
+	referenced   atomic.Uint64 // references taken,
+	dereferenced atomic.Uint64 // and dropped
+	withdrawn    atomic.Uint64 // ticks taken back, and submits refused after they were counted
+	harvest      atomic.Pointer[Request]
+	mailboxes    *Mailbox // an array of `threads`
+	threads      uint32
+	embedded     atomic.Uint32 // loop_backend_fd was called
+	running      atomic.Uint32 // somebody is inside loop_run, loop_run_once, loop_wait or loop_deinit
+	_            uint32
 }
 
 // The life of a loop.
@@ -64,16 +65,16 @@ func (s *Shared) Stopped() bool { return s.stop.Load() != 0 }
 func (s *Shared) TakeStop() bool { return s.Stopped() && s.stop.Swap(0) != 0 }
 
 // Ref holds a reference.
-func (s *Shared) Ref() { s.references.Add(1) }
+func (s *Shared) Ref() { s.referenced.Add(1) }
 
 // Unref drops a reference; false when none is held.
 func (s *Shared) Unref() bool {
 	for {
-		n := s.references.Load()
-		if n <= 0 {
+		dropped := s.dereferenced.Load()
+		if dropped >= s.referenced.Load() {
 			return false
 		}
-		if s.references.CompareAndSwap(n, n-1) {
+		if s.dereferenced.CompareAndSwap(dropped, dropped+1) {
 			return true
 		}
 	}
@@ -109,7 +110,9 @@ func (s *Shared) SetEmbedded() { s.embedded.Store(1) }
 // when nothing was pending: ends are read before beginnings, both only grow, and no end precedes its
 // beginning.
 func (s *Shared) Pending(mailboxes []*Mailbox) int64 {
-	return s.InFlight(mailboxes) + s.references.Load()
+	dropped := s.dereferenced.Load()
+	inFlight := s.InFlight(mailboxes)
+	return inFlight + int64(s.referenced.Load()-dropped)
 }
 
 // InFlight is Pending without the references.

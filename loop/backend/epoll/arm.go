@@ -8,6 +8,7 @@ import (
 // arm makes the kernel report what the waiters of an entry want.
 func (b *Backend) arm(e *entry) {
 	if e.empty() && !e.edge() {
+		b.silence(e)
 		return
 	}
 	events := e.interest() | sys.EpollEdge
@@ -25,12 +26,21 @@ func (b *Backend) arm(e *entry) {
 	switch errno := b.register(e, events); errno {
 	case 0:
 		e.armed = events
+		e.unwatched = false
 	case sys.EPERM:
 		b.serveFile(e)
 	case sys.ENOSPC, sys.ENOMEM:
 		b.pollInstead(e)
 	default:
 		b.failWaiters(e, errno)
+	}
+}
+
+// silence ends a registration that an edge-triggered watch left armed: it would report every change for ever.
+func (b *Backend) silence(e *entry) {
+	if e.unwatched {
+		e.unwatched, e.registered, e.armed = false, false, 0
+		b.kernel.EpollControl(b.epfd, sys.EpollDelete, e.fd, 0, 0)
 	}
 }
 
@@ -97,6 +107,11 @@ func (b *Backend) cancelWaiters(e *entry) { b.failWaiters(e, sys.ECANCELED) }
 // startClose closes a descriptor. What waits on it is cancelled first. Closing a file may block (a network
 // file system writes it back), so that is the pool's work; for a registered descriptor it is not.
 func (b *Backend) startClose(r *request.Request) {
+	queued := b.pool.CancelFd(r.Fd)
+	for q := queued.Pop(); q != nil; q = queued.Pop() {
+		q.Marks &^= request.MarkPooled
+		b.sink.Finish(q, sys.ECANCELED)
+	}
 	e := b.table.find(int(r.Fd))
 	if e == nil {
 		b.block(r)

@@ -28,7 +28,7 @@ type Backend struct {
 	events    [batchSize]sys.EpollEvent
 	collected int // events that Wait left for Collect
 
-	probe    byte     // where a read beyond a short one goes
+	probe    probe
 	fallback *pollSet // nil until epoll is out of watches
 
 	stale, fallbacks atomic.Uint64
@@ -82,6 +82,10 @@ func (b *Backend) Return(r *request.Request) {
 	r.Marks &^= request.MarkPooled
 	if r.Result != sys.EAGAIN {
 		b.sink.Finish(r, r.Result)
+		return
+	}
+	if r.Op != request.OpRead && r.Op != request.OpWrite {
+		b.sink.Finish(r, sys.EBUSY) // open with O_NONBLOCK of a file that is leased
 		return
 	}
 	// The descriptor is non-blocking, or another reader was faster.

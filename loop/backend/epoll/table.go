@@ -24,6 +24,7 @@ type entry struct {
 	queued     bool   // in Backend.unarmed
 	renew      bool   // arm even if the events asked for are armed already: the state must be looked at
 	polled     bool   // the poll set watches it
+	unwatched  bool   // the last edge-triggered watch has ended, and left the registration armed
 
 	armed       uint32 // events that the kernel will report; 0 after it reported one
 	edgeWatches int    // edge-triggered watches, in the list or between two shots
@@ -31,6 +32,7 @@ type entry struct {
 	latched     uint32 // what edges reported while no edge-triggered watch was in the list
 
 	waiters [directions]request.List
+	waits   int // requests in them that wait for readiness, rather than to transfer bytes
 }
 
 // edge reports whether the registration stays armed after an event.
@@ -53,9 +55,13 @@ func (e *entry) interest() uint32 {
 	for r := e.waiters[either].First(); r != nil; r = r.Next {
 		asked |= r.Events
 	}
-	events := uint32(sys.EpollRdHup)
+	events := uint32(0)
 	if asked&request.Readable != 0 {
 		events |= sys.EpollIn
+	}
+	if asked&request.Readable != 0 || e.waits > 0 || e.edge() {
+		// Not for writes alone: a half close does not end them, and would be reported again and again.
+		events |= sys.EpollRdHup
 	}
 	if asked&request.Writable != 0 {
 		events |= sys.EpollOut

@@ -15,6 +15,13 @@ type iovec struct {
 	length uint64
 }
 
+// probe is where a read beyond a short one goes. It is part of the backend because the kernel must find it where
+// it is: a goroutine's stack moves.
+type probe struct {
+	vector iovec
+	target byte
+}
+
 // startTransfer begins a read or write: at once if it does not block, otherwise behind those that wait.
 func (b *Backend) startTransfer(r *request.Request) {
 	if errno := check(r); errno != 0 {
@@ -55,10 +62,11 @@ func (b *Backend) try(r *request.Request) int64 {
 	return b.kernel.WriteNow(int(r.Fd), iov, count, r.Offset)
 }
 
-// complete finishes a transfer that moved n bytes or failed. A positional one that came out short may have
-// met the edge of the page cache rather than the end of the file: the pool then does it again in full.
+// complete finishes a transfer that moved n bytes or failed. A read at an offset that came out short may have
+// met the edge of the page cache rather than the end of the file: the pool then does it again in full. (A write
+// is not repeated: where the file is open for appending, its bytes would be there twice.)
 func (b *Backend) complete(r *request.Request, n int64) {
-	if n > 0 && r.Offset >= 0 && n < length(r) && !b.atEnd(r, n) {
+	if n > 0 && r.Op == request.OpRead && r.Offset >= 0 && n < length(r) && !b.atEnd(r, n) {
 		b.block(r)
 		return
 	}
@@ -82,11 +90,8 @@ func length(r *request.Request) int64 {
 
 // atEnd reports whether a read that returned n bytes ended at the end of the file: one more byte tells.
 func (b *Backend) atEnd(r *request.Request, n int64) bool {
-	if r.Op != request.OpRead {
-		return false
-	}
-	iov := iovec{uintptr(unsafe.Pointer(&b.probe)), 1}
-	return b.kernel.ReadNow(int(r.Fd), uintptr(unsafe.Pointer(&iov)), 1, r.Offset+n) == 0
+	b.probe.vector = iovec{uintptr(unsafe.Pointer(&b.probe.target)), 1}
+	return b.kernel.ReadNow(int(r.Fd), uintptr(unsafe.Pointer(&b.probe.vector)), 1, r.Offset+n) == 0
 }
 
 // serveTransfer tries a transfer that waited, now that the kernel reported its direction ready. False: it

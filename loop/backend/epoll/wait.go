@@ -61,13 +61,22 @@ func directionOf(r *request.Request) direction {
 func (b *Backend) enlist(e *entry, r *request.Request) {
 	r.Marks |= request.MarkWaiting
 	e.waiters[directionOf(r)].Push(r)
+	e.waits += waitsOf(r)
 	b.waiters++
 }
 
 func (b *Backend) delist(e *entry, r *request.Request) {
 	r.Marks &^= request.MarkWaiting
 	e.waiters[directionOf(r)].Remove(r)
+	e.waits -= waitsOf(r)
 	b.waiters--
+}
+
+func waitsOf(r *request.Request) int {
+	if r.Op == request.OpWait || r.Op == request.OpWatch {
+		return 1
+	}
+	return 0
 }
 
 // forget takes a waiting request out for good.
@@ -87,8 +96,9 @@ func (b *Backend) endWatch(e *entry, r *request.Request) {
 	}
 	e.edgeWatches--
 	if e.edgeWatches == 0 {
-		// The registration stays armed and may report once more, which nobody minds; the next waiter renews it.
+		e.unwatched = e.registered
 		e.edgeEvents, e.latched, e.armed = 0, 0, 0
+		b.queue(e)
 	}
 }
 
@@ -155,7 +165,7 @@ func (b *Backend) serve(e *entry, events uint32) {
 	if events&(sys.EpollIn|sys.EpollRdHup|sys.EpollHup|sys.EpollErr) != 0 {
 		b.serveList(e, reading, mask)
 	}
-	if events&(sys.EpollOut|sys.EpollHup|sys.EpollErr) != 0 {
+	if events&(sys.EpollOut|sys.EpollRdHup|sys.EpollHup|sys.EpollErr) != 0 {
 		b.serveList(e, writing, mask)
 	}
 	b.serveList(e, either, mask)

@@ -84,6 +84,22 @@ func (p *Pool) Cancel(class Class, r *request.Request) bool {
 	return true
 }
 
+// CancelFd takes the reads and writes on a descriptor that have not begun out of the queue.
+func (p *Pool) CancelFd(fd int64) (cancelled request.List) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for r := p.queued[Files].First(); r != nil; {
+		next := r.Next
+		if r.Fd == fd && (r.Op == request.OpRead || r.Op == request.OpWrite) {
+			r.Queued = false
+			p.queued[Files].Remove(r)
+			cancelled.Push(r)
+		}
+		r = next
+	}
+	return cancelled
+}
+
 // CancelQueued gives back all that has not begun, as cancelled.
 func (p *Pool) CancelQueued() {
 	p.mu.Lock()
@@ -114,6 +130,9 @@ func (p *Pool) Close() {
 	p.closing = true
 	sleepers := p.idle
 	p.idle = nil
+	for _, t := range sleepers {
+		t.signal = 1
+	}
 	started := p.started
 	p.mu.Unlock()
 	for _, t := range sleepers {
