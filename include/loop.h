@@ -570,8 +570,9 @@ LOOP_API int loop_remove_fd(loop_t *loop, loop_request_t *request);
  * path      Borrowed until completion.
  * flags     The O_* of the system. O_CLOEXEC is recommended; nothing is added.
  * mode      Permissions of a file that O_CREAT makes.
- * Delivers  The descriptor, or the errno of open. When the open was cancelled too late, the descriptor
- *           arrives and is yours to close.
+ * Delivers  The descriptor, or the errno of open (LOOP_EBUSY where open(2) with O_NONBLOCK says EAGAIN: the
+ *           file is leased). When the open was cancelled too late, the descriptor arrives and is yours to
+ *           close.
  */
 LOOP_API int loop_open(loop_t *loop, loop_request_t *request, const char *path, int flags, uint32_t mode,
                        loop_callback_t callback);
@@ -581,7 +582,8 @@ LOOP_API int loop_openat(loop_t *loop, loop_request_t *request, loop_fd_t dirfd,
                          uint32_t mode, loop_callback_t callback);
 
 /**
- * Close `fd`. Requests that wait on it end with LOOP_ECANCELED. Submit nothing more on it.
+ * Close `fd`. Requests that wait on it end with LOOP_ECANCELED; reads and writes that a blocking thread is at
+ * already end by themselves. Submit nothing more on it.
  *
  * Delivers  0, or the errno of close; the descriptor is gone in any case but LOOP_EBADF and LOOP_ECANCELED.
  */
@@ -656,7 +658,7 @@ LOOP_API int loop_faccessat(loop_t *loop, loop_request_t *request, loop_fd_t dir
  * period_ns  0 = one shot. Otherwise it completes with LOOP_MORE every period_ns until loop_cancel. Shots
  *            stay on the grid that the first one began; those missed while a callback ran long are not
  *            made up for.
- * Delivers   0; LOOP_ECANCELED.
+ * Delivers   0; LOOP_ECANCELED; LOOP_ETIMEDOUT if request->timeout_ns is over first.
  */
 LOOP_API int loop_timer_start(loop_t *loop, loop_request_t *request, uint64_t delay_ns,
                               uint64_t period_ns, loop_callback_t callback);

@@ -1,0 +1,58 @@
+/*
+ * Reads of 4 KiB at random offsets of a 64 MiB file that is in the page cache, DEPTH of them in
+ * flight. Each is submitted again in its callback, after its length and its data were checked.
+ * pread_rate is reads per second.
+ *
+ * Usage: pread WINDOW_MS DEPTH FILE
+ * SPDX-License-Identifier: MIT
+ */
+#include "../support.h"
+
+#include <loop.h>
+#include <unistd.h>
+
+struct slot {
+    loop_request_t request;
+    uint64_t block;
+    uint64_t *buffer;
+};
+
+static struct slot slots[READS_MAX];
+static _Alignas(BLOCK_SIZE) uint64_t buffers[READS_MAX][BLOCK_SIZE / sizeof(uint64_t)];
+static uint64_t random_state = 88172645463325252u;
+static struct measurement measurement;
+static int fd;
+
+static void on_read(loop_t *loop, loop_request_t *request, int64_t result);
+
+static void start_read(loop_t *loop, struct slot *slot) {
+    slot->block = random_next(&random_state) % FILE_BLOCKS;
+    const uint64_t offset = slot->block * BLOCK_SIZE;
+    CHECK(loop_pread(loop, &slot->request, fd, slot->buffer, BLOCK_SIZE, offset, on_read) == 0);
+}
+
+static void on_read(loop_t *loop, loop_request_t *request, int64_t result) {
+    struct slot *slot = request->user;
+    CHECK(result == BLOCK_SIZE && block_is(slot->buffer, slot->block));
+    if (measurement_continues(&measurement)) start_read(loop, slot);
+}
+
+int main(int argc, char **argv) {
+    const uint64_t window_ms = number_argument(argc, argv, 1, 60000);
+    const uint64_t depth = number_argument(argc, argv, 2, READS_MAX);
+    loop_t *loop;
+    CHECK(argc == 4);
+    fd = open_cached_file(argv[3]);
+    CHECK(loop_init(&loop, NULL) == 0);
+    measurement_begin(&measurement, window_ms);
+    for (uint64_t i = 0; i < depth; i++) {
+        slots[i].buffer = buffers[i];
+        slots[i].request.user = &slots[i];
+        start_read(loop, &slots[i]);
+    }
+    CHECK(loop_run(loop) == 0);
+    CHECK(loop_deinit(loop) == 0);
+    close(fd);
+    report_rate("pread_rate", &measurement);
+    return 0;
+}

@@ -1,0 +1,61 @@
+/*
+ * Reads of 4 KiB at random offsets of a 64 MiB file that is in the page cache, DEPTH of them in
+ * flight. Each is submitted again in its callback, after its length and its data were checked.
+ * pread_rate is reads per second. libuv makes each read on its thread pool, here of the default size.
+ *
+ * Usage: pread WINDOW_MS DEPTH FILE
+ * SPDX-License-Identifier: MIT
+ */
+#include "../support.h"
+
+#include <unistd.h>
+#include <uv.h>
+
+struct slot {
+    uv_fs_t request;
+    uv_buf_t buffer;
+    uint64_t block;
+    uint64_t *words;
+};
+
+static uv_loop_t loop;
+static struct slot slots[READS_MAX];
+static _Alignas(BLOCK_SIZE) uint64_t buffers[READS_MAX][BLOCK_SIZE / sizeof(uint64_t)];
+static uint64_t random_state = 88172645463325252u;
+static struct measurement measurement;
+static int fd;
+
+static void on_read(uv_fs_t *request);
+
+static void start_read(struct slot *slot) {
+    slot->block = random_next(&random_state) % FILE_BLOCKS;
+    const int64_t offset = (int64_t)(slot->block * BLOCK_SIZE);
+    CHECK(uv_fs_read(&loop, &slot->request, fd, &slot->buffer, 1, offset, on_read) == 0);
+}
+
+static void on_read(uv_fs_t *request) {
+    struct slot *slot = request->data;
+    CHECK(request->result == BLOCK_SIZE && block_is(slot->words, slot->block));
+    uv_fs_req_cleanup(request);
+    if (measurement_continues(&measurement)) start_read(slot);
+}
+
+int main(int argc, char **argv) {
+    const uint64_t window_ms = number_argument(argc, argv, 1, 60000);
+    const uint64_t depth = number_argument(argc, argv, 2, READS_MAX);
+    CHECK(argc == 4);
+    fd = open_cached_file(argv[3]);
+    CHECK(uv_loop_init(&loop) == 0);
+    measurement_begin(&measurement, window_ms);
+    for (uint64_t i = 0; i < depth; i++) {
+        slots[i].words = buffers[i];
+        slots[i].buffer = uv_buf_init((char *)buffers[i], BLOCK_SIZE);
+        slots[i].request.data = &slots[i];
+        start_read(&slots[i]);
+    }
+    CHECK(uv_run(&loop, UV_RUN_DEFAULT) == 0);
+    CHECK(uv_loop_close(&loop) == 0);
+    close(fd);
+    report_rate("pread_rate", &measurement);
+    return 0;
+}
