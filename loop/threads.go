@@ -171,7 +171,7 @@ func (e *Engine) finished() bool {
 
 // interrupted reports whether a worker must not sleep. It is asked after the worker announced its sleep.
 func (e *Engine) interrupted(w *worker) bool {
-	if w.index == 0 && (e.shared.Stopped() || e.finished()) || w.index != 0 && (e.helpers.leaving.Load() || e.shared.Stopped()) {
+	if e.shared.Stopped() || w.index == 0 && e.finished() || w.index != 0 && e.helpers.leaving.Load() {
 		return true
 	}
 	for _, other := range e.workers {
