@@ -25,7 +25,7 @@ static int find(loop_t *loop, struct request *request, uint64_t ops) {
     if (state == 0) return LOOP_ENOENT;
     if ((state & STATE_MAGIC_MASK) != STATE_MAGIC) return LOOP_EINVAL;
     if (request->owner != loop) return LOOP_ENOENT;
-    return ops >> (request->op & 0xff) & 1 ? 0 : LOOP_EINVAL;
+    return ops >> request->op & 1 ? 0 : LOOP_EINVAL;
 }
 
 int loop_cancel(loop_t *loop, loop_request_t *target) {
@@ -67,7 +67,7 @@ int loop_cancel_on_next_tick(loop_t *loop, loop_request_t *target) {
     struct request *request = (struct request *)target;
     int error = find(loop, request, UINT64_MAX);
     if (error < 0) return error;
-    if ((request->op & 0xff) != OP_TICK) return LOOP_ENOENT;
+    if (request->op != OP_TICK) return LOOP_ENOENT;
     struct mailbox *mailbox = &loop->mailboxes[state_worker(state_load(request))];
     bool own_thread = capi_here.mailbox == mailbox;
     switch (state_phase(state_load(request))) {
@@ -78,7 +78,7 @@ int loop_cancel_on_next_tick(loop_t *loop, loop_request_t *target) {
         /* In the list that a callback on this thread came from; but with several threads in the ring, without
          * a callback in the harvest, and after a control message still with the engine. */
         if (!own_thread || loop->shared.threads > 1 || request->callback == NULL) return LOOP_ENOENT;
-        if ((request->op >> 32 & MARK_RELEASED) != 0) return LOOP_ENOENT;
+        if ((request->marks & MARK_RELEASED) != 0) return LOOP_ENOENT;
         remove_ready(mailbox, request);
         state_free(request);
         atomic_fetch_add(&loop->shared.withdrawn, 1);

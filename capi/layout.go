@@ -29,6 +29,7 @@ var (
 	_ [request.OffsetEvents]struct{}    = [unsafe.Offsetof(C.struct_request{}.events)]struct{}{}
 	_ [request.OffsetTimeoutAt]struct{} = [unsafe.Offsetof(C.struct_request{}.timeout_at_ns)]struct{}{}
 
+	_ [request.OffsetMarks]struct{}  = [unsafe.Offsetof(C.struct_request{}.marks)]struct{}{}
 	_ [request.MarkReleased]struct{} = [C.MARK_RELEASED]struct{}{}
 
 	_ [request.SizeofMailbox]struct{}   = [C.sizeof_struct_mailbox]struct{}{}

@@ -29,7 +29,7 @@ enum op {
 
 #define CURRENT_POSITION INT64_C(-1)
 
-/* A mark of the engine: bytes 4 to 7 of struct request.op. */
+/* A mark of the engine in struct request.marks. */
 enum { MARK_RELEASED = 1 << 8 };
 
 /* A struct loop_request from the inside. */
@@ -42,8 +42,11 @@ struct request {
     _Atomic uint64_t   state; /* state.h */
     struct request    *next;
     loop_callback_t    callback;
-    uint64_t           op; /* byte 0 the operation, byte 1 "address and length are an iovec array", bytes 4 to
-                              7 marks of the engine, 0 when accepted */
+    uint8_t            op;
+    bool               vector; /* address and length are an iovec array and its count */
+    bool               queued; /* the pool's */
+    uint8_t            pad;
+    uint32_t           marks; /* the engine's; 0 when accepted */
     int64_t            fd;
     uintptr_t          address; /* address and length form a struct iovec */
     uint64_t           length;
@@ -106,11 +109,9 @@ struct shared {
     _Atomic uint64_t        dereferenced;
     _Atomic uint64_t        withdrawn;
     struct request *_Atomic harvest;
-    struct mailbox         *mailboxes;
     uint32_t                threads;
     _Atomic uint32_t        embedded;
     _Atomic uint32_t        running;
-    uint32_t                pad;
 };
 
 struct loop {

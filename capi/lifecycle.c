@@ -168,7 +168,7 @@ int loop_run_once(loop_t *loop, int64_t timeout_ns) {
     return result;
 }
 
-/* Moves what the loop threads completed since to the end of the harvested list. */
+/* Refills the harvested list, which is empty, with what the loop threads completed since, oldest first. */
 static void gather_harvest(loop_t *loop) {
     struct request *newest = atomic_exchange(&loop->shared.harvest, NULL);
     struct request *oldest = NULL;
@@ -178,11 +178,7 @@ static void gather_harvest(loop_t *loop) {
         oldest = newest;
         newest = next;
     }
-    struct request **link = &loop->harvested_head;
-    while (*link != NULL) {
-        link = &(*link)->next;
-    }
-    *link = oldest;
+    loop->harvested_head = oldest;
 }
 
 /* Gives one harvested request to the program: free, or, with more shots to come, back to its loop thread. */

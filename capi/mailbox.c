@@ -52,14 +52,6 @@ void capi_wake_if_finished(loop_t *loop) {
     if (capi_pending(loop) == 0) wake_sleeper(&loop->mailboxes[0]);
 }
 
-/* A number for the calling thread, the same at every call: spreads threads over mailboxes. */
-uint32_t capi_thread_number(void) {
-    static _Atomic uint32_t last;
-    static _Thread_local uint32_t number __attribute__((tls_model("initial-exec")));
-    if (number == 0) number = atomic_fetch_add_explicit(&last, 1, memory_order_relaxed) + 1;
-    return number;
-}
-
 /* Ends are read before beginnings; see Shared.Pending in loop/request/shared.go. */
 int64_t capi_pending(loop_t *loop) {
     uint64_t ended = atomic_load(&loop->shared.dereferenced) + atomic_load(&loop->shared.withdrawn);

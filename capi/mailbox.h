@@ -59,7 +59,6 @@ static inline void push(struct request *_Atomic *list, struct request *request, 
 /* mailbox.c */
 void     capi_wake(loop_t *loop, struct mailbox *mailbox);
 void     capi_wake_if_finished(loop_t *loop);
-uint32_t capi_thread_number(void);
 int64_t  capi_pending(loop_t *loop);
 
 #endif

@@ -24,15 +24,15 @@ struct admission {
 
 /*
  * Requests on one descriptor all go to one mailbox, so that whoever closes it finds them. Other requests go to
- * the loop thread that runs the submitting callback, or to one that is fixed for the submitting thread: that
- * keeps its ticks in order.
+ * the loop thread that runs the submitting callback, or, from outside, to the first: that keeps the ticks of one
+ * thread in order, also when it submits some and then runs the loop.
  */
 static inline uint32_t choose_worker(const loop_t *loop, int64_t fd) {
     uint32_t threads = loop->shared.threads;
     if (threads == 1) return 0;
     if (fd >= 0) return (uint32_t)fd % threads;
     if (capi_here.loop == loop) return (uint32_t)(capi_here.mailbox - loop->mailboxes);
-    return capi_thread_number() % threads;
+    return 0;
 }
 
 static inline struct admission admit(loop_t *loop, loop_request_t *request, int64_t fd) {
@@ -72,7 +72,10 @@ static int commit_foreign(struct admission *a) {
 
 static inline int commit(struct admission *a, enum op op, bool vector, loop_callback_t callback) {
     struct request *request = a->request;
-    request->op = (uint64_t)op | (uint64_t)vector << 8;
+    request->op = (uint8_t)op;
+    request->vector = vector;
+    request->queued = false;
+    request->marks = 0;
     request->callback = callback;
     request->owner = a->loop;
     if (request->timeout_ns != 0) {

@@ -78,7 +78,7 @@ func newEngine(kernel sys.Kernel, config Config) (*Engine, int64) {
 	}
 	e.helpers.init()
 	e.returnAfter.Store(request.Never)
-	e.shared.Init(config.Mailboxes)
+	e.shared.Init(config.Threads)
 	return e, 0
 }
 
@@ -89,49 +89,52 @@ func newBackend(kernel sys.Kernel, sink backend.Sink, pool *pool.Pool) (backend.
 
 // Run delivers completions until nothing is pending or Stop is called.
 func (e *Engine) Run() (errno int64) {
-	defer e.leave(&errno)
 	defer e.Contained(&errno)
 	for !e.shared.Stopped() && e.Pending() > 0 {
 		e.turn(-1)
 	}
-	return 0
+	return e.leave()
 }
 
-// RunOnce does one turn, waiting at most timeoutNs (< 0: no limit), and returns the number of completions. With
-// nothing pending it returns at once.
+// RunOnce waits at most timeoutNs (< 0: no limit) for something to complete, delivers what is there, and returns
+// the number of completions. With nothing pending it returns at once.
 func (e *Engine) RunOnce(timeoutNs int64) (n int64) {
-	defer e.leave(&n)
 	defer e.Contained(&n)
-	if e.shared.Stopped() || e.Pending() == 0 {
-		return 0
-	}
 	before := e.completions()
-	e.returnAfter.Store(before)
-	e.turn(timeoutNs)
-	e.rest()
+	e.runUntil(timeoutNs, func() bool { return e.completions() > before })
+	if errno := e.leave(); errno < 0 {
+		return errno
+	}
 	return int64(e.completions() - before)
 }
 
 // Wait runs until a completion without callback is there to be harvested, for at most timeoutNs (< 0: no
 // limit), or nothing is pending, or Stop is called.
 func (e *Engine) Wait(timeoutNs int64) (errno int64) {
-	defer e.leave(&errno)
 	defer e.Contained(&errno)
+	e.runUntil(timeoutNs, e.shared.HasHarvest)
+	return e.leave()
+}
+
+// runUntil does turns until done says so, the time is over, nothing is pending, or Stop was called. With a
+// timeout of 0 it is one turn.
+func (e *Engine) runUntil(timeoutNs int64, done func() bool) {
 	deadline := request.Never
 	if timeoutNs > 0 {
 		deadline = request.DeadlineAfter(e.kernel.Now(), uint64(timeoutNs))
 	}
 	for {
 		e.returnAfter.Store(e.completions()) // before the look: what completes after it is noticed
-		if e.shared.HasHarvest() || e.shared.Stopped() || e.Pending() == 0 {
-			return 0
+		if done() || e.shared.Stopped() || e.Pending() == 0 {
+			return
 		}
 		e.turn(timeoutNs)
+		if timeoutNs == 0 {
+			return
+		}
 		if timeoutNs > 0 {
 			now := e.kernel.Now()
 			timeoutNs = int64(max(deadline, now) - now)
-		} else if timeoutNs == 0 {
-			return 0
 		}
 	}
 }
@@ -243,15 +246,21 @@ func (e *Engine) BackendDescriptor() int64 {
 	}
 	w := e.workers[0]
 	e.shared.SetEmbedded()
-	if e.shared.Claim() { // else the thread that runs the loop will do it
+	if e.shared.Claim() {
 		w.settle()
 		e.shared.Unclaim()
+	} else { // the thread that runs the loop will settle; or it just has, and is about to return
+		w.mailbox.SetSleeping()
+		e.wake(w)
 	}
 	return int64(w.backend.Descriptor())
 }
 
 // BackendTimeout returns how long another loop may wait for the descriptor: ns, or -1 for ever.
 func (e *Engine) BackendTimeout() int64 {
+	if e.multi() {
+		return sys.ENOTSUP
+	}
 	w := e.workers[0]
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -442,7 +442,7 @@ func TestCloseDeliversEverythingOnce(t *testing.T) {
 		again, err := New(Options{})
 		must(t, err)
 		l.engine, l.boxes = again.engine, again.boxes
-		l.shared.Init(l.boxes)
+		l.shared.Init(len(l.boxes))
 		l.shared.Unclaim()
 		l.engine.shared = &l.shared
 	})

@@ -17,7 +17,7 @@ import (
 // the next worker that gets busy wakes a new watcher.
 const (
 	watchNs   = 1_000_000
-	watchNaps = 64
+	watchNaps = 4
 )
 
 // helpers is the parking place.
@@ -46,16 +46,16 @@ func (e *Engine) turn(limitNs int64) {
 	}
 }
 
-// leave parks the helpers and prepares for the time until the next call.
-func (e *Engine) leave(result *int64) {
+// leave parks the helpers, prepares for the time until the next call, and returns what the call ends with.
+func (e *Engine) leave() int64 {
 	e.rest()
 	e.shared.TakeStop() // now that no helper could go on for want of it
 	e.returnAfter.Store(request.Never)
 	if e.shared.Broken() {
-		*result = sys.ENOTRECOVERABLE
-	} else {
-		e.workers[0].settle()
+		return sys.ENOTRECOVERABLE // on a helper's thread
 	}
+	e.workers[0].settle()
+	return 0
 }
 
 // settle prepares a worker for the time when nobody drives it.
@@ -114,7 +114,6 @@ func (e *Engine) rest() {
 	for h.working > 0 {
 		h.change.Wait()
 	}
-	h.change.Broadcast()
 }
 
 // quit ends the helpers and waits until their threads are gone.
@@ -133,7 +132,6 @@ func (h *helpers) quit() {
 func (w *worker) help() {
 	h := &w.engine.helpers
 	h.mu.Lock()
-	defer h.mu.Unlock()
 	for !h.ending {
 		if !h.active || w.engine.shared.Stopped() || w.engine.shared.Broken() {
 			h.change.Wait()
@@ -146,6 +144,7 @@ func (w *worker) help() {
 		h.working--
 		h.change.Broadcast()
 	}
+	h.mu.Unlock()
 }
 
 // work runs turns until the loop rests.
@@ -246,6 +245,7 @@ func (w *worker) assist() {
 			w.mu.Lock()
 			w.mailbox.SetBusy(true)
 			w.mu.Unlock()
+			e.getBusy(w)
 			w.deliveries.Add(1)
 			e.deliverShared(w, other)
 		}

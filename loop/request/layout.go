@@ -9,6 +9,7 @@ const (
 	OffsetCallback   = unsafe.Offsetof(Request{}.callback)
 	OffsetOp         = unsafe.Offsetof(Request{}.Op)
 	OffsetEvents     = unsafe.Offsetof(Request{}.Events)
+	OffsetMarks      = unsafe.Offsetof(Request{}.Marks)
 	OffsetFd         = unsafe.Offsetof(Request{}.Fd)
 	OffsetAddress    = unsafe.Offsetof(Request{}.Address)
 	OffsetDeadline   = unsafe.Offsetof(Request{}.Deadline)

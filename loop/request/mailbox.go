@@ -144,9 +144,6 @@ func (m *Mailbox) ClearSleeping() {
 	}
 }
 
-// Sleeping reports whether the worker waits in the kernel, or is about to.
-func (m *Mailbox) Sleeping() bool { return m.sleeping.Load() != 0 }
-
 // CountDelivered counts n completions, of which `last` were last ones. Only the worker's thread.
 func (m *Mailbox) CountDelivered(n, last uint64) {
 	m.delivered.Store(m.delivered.Load() + last)

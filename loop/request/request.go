@@ -47,7 +47,8 @@ const (
 	MarkPooled                          // handed to the blocking pool
 	MarkBlocked                         // the pool found that the descriptor would block after all
 	MarkTimeoutFirst                    // a timer whose timeout is over before it is due
-	MarkReleased                        // was held for a control message; capi/state.h knows this one
+	MarkReleased                        // was held for a control message; capi/layout.h has this one, too
+	MarkFileShown                       // an edge-triggered watch of a file, which has no edges, had its one shot
 )
 
 // Request is one operation in flight, in the memory of the program. The first four fields are public in
@@ -90,9 +91,6 @@ type Request struct {
 
 	_ [11]uint64 // room to grow
 }
-
-// HasCallback reports whether completion calls the program, rather than wait to be harvested.
-func (r *Request) HasCallback() bool { return r.callback != 0 }
 
 // Marked reports whether one of the marks is set.
 func (r *Request) Marked(marks uint32) bool { return r.Marks&marks != 0 }

@@ -10,11 +10,9 @@ type Shared struct {
 	dereferenced atomic.Uint64 // and dropped
 	withdrawn    atomic.Uint64 // ticks taken back, and submits refused after they were counted
 	harvest      atomic.Pointer[Request]
-	mailboxes    *Mailbox // an array of `threads`
 	threads      uint32
 	embedded     atomic.Uint32 // loop_backend_fd was called
 	running      atomic.Uint32 // somebody is inside loop_run, loop_run_once, loop_wait or loop_deinit
-	_            uint32
 }
 
 // The life of a loop.
@@ -25,9 +23,9 @@ const (
 	Broken  // an internal error happened: nothing works any more
 )
 
-// Init prepares zeroed memory for a loop with the given mailboxes (at least one).
-func (s *Shared) Init(mailboxes []Mailbox) {
-	s.mailboxes, s.threads = &mailboxes[0], uint32(len(mailboxes))
+// Init opens a loop of so many threads in zeroed memory.
+func (s *Shared) Init(threads int) {
+	s.threads = uint32(threads)
 	s.lifecycle.Store(Opened)
 }
 
@@ -48,9 +46,6 @@ func (s *Shared) Claim() bool { return s.running.CompareAndSwap(0, 1) }
 
 // Unclaim gives the loop free.
 func (s *Shared) Unclaim() { s.running.Store(0) }
-
-// Claimed reports whether somebody runs the loop.
-func (s *Shared) Claimed() bool { return s.running.Load() != 0 }
 
 // EndClosing says that the loop is gone.
 func (s *Shared) EndClosing() { s.lifecycle.Store(Closed) }

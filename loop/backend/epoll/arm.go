@@ -75,7 +75,12 @@ func (b *Backend) serveFile(e *entry) {
 		for r := e.waiters[d].First(); r != nil; {
 			next := r.Next
 			switch {
+			case r.Marked(request.MarkFileShown):
+				// Nothing will change any more.
 			case r.Op == request.OpWait || r.Op == request.OpWatch:
+				if r.Op == request.OpWatch && r.Events&request.EdgeTriggered != 0 {
+					r.Marks |= request.MarkFileShown
+				}
 				b.serveWait(e, r, request.Readable|request.Writable)
 			case r.Marked(request.MarkBlocked):
 				// Neither waiting nor a blocking call helps: the file is locked against us.

@@ -116,7 +116,8 @@ func (b *Backend) CancelAll() {
 
 // Flush implements backend.Backend.
 func (b *Backend) Flush() (expectant bool) {
-	for _, e := range b.unarmed {
+	for i := 0; i < len(b.unarmed); i++ { // arm may append: entries that need to be silenced
+		e := b.unarmed[i]
 		e.queued = false
 		b.arm(e)
 	}

@@ -37,7 +37,7 @@ func (b *Backend) pollInstead(e *entry) {
 		b.fallback = startPollSet(b.kernel, int(control), func() { b.kernel.EventSignal(b.wakeFd) })
 	}
 	b.fallbacks.Add(1)
-	e.polled = true
+	e.polled, e.armed = true, 0
 	e.generation++ // what poll says of the descriptor's past is stale
 	b.fallback.watch(polledFd{e.fd, e.generation, e.interest()})
 }
@@ -141,9 +141,9 @@ func (s *pollSet) report(asked []polledFd, fds []sys.PollFd) {
 		p.events = uint32(uint16(fds[i].Revents))
 		s.ready = append(s.ready, p)
 	}
-	any := len(s.ready) > 0
+	found := len(s.ready) > 0
 	s.mu.Unlock()
-	if any {
+	if found {
 		s.wake()
 	}
 }

@@ -183,7 +183,6 @@ func (p *Pool) spawn() {
 // run is the life of one thread.
 func (p *Pool) run(t *thread) {
 	p.mu.Lock()
-	defer p.mu.Unlock()
 	for {
 		if class, r := p.take(); r != nil {
 			p.mu.Unlock()
@@ -199,6 +198,7 @@ func (p *Pool) run(t *thread) {
 	}
 	p.threads--
 	t.left = true
+	p.mu.Unlock()
 }
 
 // take chooses the next request to run, from the classes in turn. The lock is held.
