@@ -87,8 +87,8 @@ uint32_t capi_deliver_ring(loop_t *loop, uint32_t worker, uint32_t from) {
 }
 
 /*
- * Blocks in a thread of the pool the signals that the Go runtime does not keep blocked in its threads (SIGCHLD,
- * SIGPROF, SIGURG and some more): a host's handlers do not expect to run there.
+ * Blocks in a thread of the pool the signals that the Go runtime does not keep blocked in its threads
+ * (SIGCHLD, SIGPROF, SIGURG and some more): a host's handlers do not expect to run there.
  */
 static void block_signals(void) {
     static _Thread_local bool blocked __attribute__((tls_model("initial-exec")));

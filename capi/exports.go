@@ -20,9 +20,9 @@ import (
 
 func main() {}
 
-// The runtime gets more processors than the machine has: a thread in a callback or a system call keeps one for
-// a while, and while all are kept so, other threads of the engine wait and the runtime's monitor takes them
-// away by force. A processor is some KiB of bookkeeping, not a thread.
+// The runtime gets more processors than the machine has: a thread in a callback or a system call keeps
+// one for a while, and while all are kept so, other threads of the engine wait and the runtime's monitor
+// takes them away by force. A processor is some KiB of bookkeeping, not a thread.
 func init() { runtime.GOMAXPROCS(max(4, 2*runtime.NumCPU())) }
 
 // host is the C program, as the engine sees it.

@@ -22,9 +22,9 @@ static sigset_t host_mask;
 static void mark_child(void) { capi_forked = 1; }
 
 /*
- * Priority 101 is the first that programs may use. Constructors without one, the runtime's and ours, run after
- * all that have one, in the order of the objects: Go's linker, and build.sh for the archive, put the runtime's
- * first.
+ * Priority 101 is the first that programs may use. Constructors without one, the runtime's and ours, run
+ * after all that have one, in the order of the objects: Go's linker, and build.sh for the archive, put
+ * the runtime's first.
  */
 __attribute__((constructor(101))) static void before_runtime(void) {
     sigset_t all;

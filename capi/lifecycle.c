@@ -57,7 +57,7 @@ static struct loop *allocate(uint32_t threads) {
     return loop;
 }
 
-/* Makes the memory of a loop as good as new, but for the count of threads that are still about to look at it. */
+/* Makes the memory of a loop as good as new, but for the count of threads that are about to look at it. */
 static void clear(struct loop *loop) {
     uint32_t threads = loop->capacity;
     memset(loop, 0, sizeof *loop);
@@ -93,7 +93,8 @@ static int read_options(const loop_options_t *given, loop_options_t *options) {
         uint32_t wanted = processors() * 4;
         options->blocking_threads = wanted < 8 ? 8 : wanted > LOOP_THREADS_MAX ? LOOP_THREADS_MAX : wanted;
     }
-    if (options->threads > LOOP_THREADS_MAX || options->blocking_threads > LOOP_THREADS_MAX) return LOOP_EINVAL;
+    if (options->threads > LOOP_THREADS_MAX) return LOOP_EINVAL;
+    if (options->blocking_threads > LOOP_THREADS_MAX) return LOOP_EINVAL;
     if (options->flags != 0 || options->backend > LOOP_BACKEND_IOCP) return LOOP_EINVAL;
     if (options->backend != LOOP_BACKEND_AUTO && options->backend != LOOP_BACKEND_EPOLL) return LOOP_ENOTSUP;
     return 0;

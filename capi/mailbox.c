@@ -21,8 +21,8 @@ static void signal_wake(int wake_fd) {
 }
 
 /*
- * Wakes the mailbox's thread if it sleeps. While `wakers` counts us loop_deinit does not close the descriptor:
- * its number might be another file's by the time we write to it.
+ * Wakes the mailbox's thread if it sleeps. While `wakers` counts us loop_deinit does not close the
+ * descriptor: its number might be another file's by the time we write to it.
  */
 static bool wake_sleeper(struct mailbox *mailbox) {
     if (atomic_load(&mailbox->sleeping) == 0) return false;
@@ -37,8 +37,8 @@ static bool wake_sleeper(struct mailbox *mailbox) {
 }
 
 /*
- * Sees to it that what was pushed to a mailbox is looked at: by its thread, or, while that runs a callback, by
- * another one that sleeps.
+ * Sees to it that what was pushed to a mailbox is looked at: by its thread, or, while that runs a
+ * callback, by another one that sleeps.
  */
 void capi_wake(loop_t *loop, struct mailbox *mailbox) {
     if (wake_sleeper(mailbox) || loop->shared.threads == 1 || !atomic_load(&mailbox->busy)) return;

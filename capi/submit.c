@@ -23,9 +23,9 @@ struct admission {
 #define NO_FD INT64_C(-1)
 
 /*
- * Requests on one descriptor all go to one mailbox, so that whoever closes it finds them. Other requests go to
- * the loop thread that runs the submitting callback, or, from outside, to the first: that keeps the ticks of one
- * thread in order, also when it submits some and then runs the loop.
+ * Requests on one descriptor all go to one mailbox, so that whoever closes it finds them. Other requests
+ * go to the loop thread that runs the submitting callback, or, from outside, to the first: that keeps the
+ * ticks of one thread in order, also when it submits some and then runs the loop.
  */
 static inline uint32_t choose_worker(const loop_t *loop, int64_t fd) {
     uint32_t threads = loop->shared.threads;
@@ -183,8 +183,9 @@ static inline int64_t position(uint64_t offset) {
     return offset > INT64_MAX ? CURRENT_POSITION - 1 : (int64_t)offset;
 }
 
-static inline int transfer(loop_t *loop, loop_request_t *request, enum op op, loop_fd_t fd, const void *address,
-                           size_t length, bool vector, int64_t offset, loop_callback_t callback) {
+static inline int transfer(loop_t *loop, loop_request_t *request, enum op op, loop_fd_t fd,
+                           const void *address, size_t length, bool vector, int64_t offset,
+                           loop_callback_t callback) {
     struct admission a = admit(loop, request, fd);
     if (a.error < 0) return a.error;
     a.request->fd = fd;

@@ -519,8 +519,8 @@ LOOP_API void loop_ignore(loop_t *loop, loop_request_t *request, int64_t result)
  * regular file is always ready.
  *
  * fd        Borrowed: must stay open until completion (or be closed with loop_close).
- * Delivers  A mask of the events above, at least one of them; LOOP_EBADF, LOOP_ECANCELED (also when the fd was
- *           closed with loop_close), LOOP_ETIMEDOUT, LOOP_ENOMEM.
+ * Delivers  A mask of the events above, at least one of them; LOOP_EBADF, LOOP_ECANCELED (also when the
+ *           descriptor was closed with loop_close), LOOP_ETIMEDOUT, LOOP_ENOMEM.
  */
 LOOP_API int loop_wait_until_fd_readable(loop_t *loop, loop_request_t *request, loop_fd_t fd,
                                          loop_callback_t callback);

@@ -14,8 +14,11 @@ const module = "github.com/libloop/libloop/"
 
 // allowed are the imports within the module, package by package: the arrows of docs/design.md.
 var allowed = map[string][]string{
-	"capi":                {"include", "loop", "loop/request"},
-	"loop":                {"loop/request", "loop/backend", "loop/backend/epoll", "loop/backend/pool", "loop/internal/sys", "loop/internal/wheel"},
+	"capi": {"include", "loop", "loop/request"},
+	"loop": {
+		"loop/request", "loop/backend", "loop/backend/epoll", "loop/backend/pool",
+		"loop/internal/sys", "loop/internal/wheel",
+	},
 	"loop/backend":        {"loop/request"},
 	"loop/backend/epoll":  {"loop/request", "loop/backend", "loop/backend/pool", "loop/internal/sys"},
 	"loop/backend/pool":   {"loop/request", "loop/internal/sys"},

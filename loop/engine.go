@@ -51,13 +51,14 @@ type Config struct {
 	Shared          *request.Shared   // zeroed
 	Mailboxes       []request.Mailbox // zeroed, one for each thread
 
-	// Contain says that a panic, which is an error in the engine, must not end the process: the loop is broken
-	// then, and says so (ENOTRECOVERABLE). A Go program would rather see it, for the error may be in a callback.
+	// Contain says that a panic, which is an error in the engine, must not end the process: the loop is
+	// broken then, and says so (ENOTRECOVERABLE). A Go program would rather see it, for the error may be
+	// in a callback.
 	Contain bool
 }
 
-// NewEngine makes a loop over the memory of its host. A negative errno says what could not be had; nothing is left
-// behind then.
+// NewEngine makes a loop over the memory of its host. A negative errno says what could not be had;
+// nothing is left behind then.
 func NewEngine(config Config) (*Engine, int64) { return newEngine(sys.Linux{}, config) }
 
 func newEngine(kernel sys.Kernel, config Config) (*Engine, int64) {
@@ -96,8 +97,8 @@ func (e *Engine) Run() (errno int64) {
 	return e.leave()
 }
 
-// RunOnce waits at most timeoutNs (< 0: no limit) for something to complete, delivers what is there, and returns
-// the number of completions. With nothing pending it returns at once.
+// RunOnce waits at most timeoutNs (< 0: no limit) for something to complete, delivers what is there, and
+// returns the number of completions. With nothing pending it returns at once.
 func (e *Engine) RunOnce(timeoutNs int64) (n int64) {
 	defer e.Contained(&n)
 	before := e.completions()

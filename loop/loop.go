@@ -80,8 +80,8 @@ func (l *Loop) RunOnce(timeout time.Duration) (int, error) {
 	return int(max(n, 0)), sys.Error(min(n, 0))
 }
 
-// Wait harvests requests that were submitted without a callback: it fills done with completed ones, waiting at
-// most timeout (< 0: no limit) for the first, and returns their number.
+// Wait harvests requests that were submitted without a callback: it fills done with completed ones,
+// waiting at most timeout (< 0: no limit) for the first, and returns their number.
 func (l *Loop) Wait(done []*Request, timeout time.Duration) (int, error) {
 	if len(done) == 0 {
 		return 0, sys.Error(sys.EINVAL)

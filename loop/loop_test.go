@@ -365,8 +365,9 @@ func TestWorkRunsOffTheLoopAndCanBeCancelledInTheQueue(t *testing.T) {
 			close(release)
 		}))
 		must(t, l.Run())
-		if worked.Load() != finished.Load() || finished.Load()+cancelled.Load() != count || cancelled.Load() == 0 {
-			t.Fatalf("%d worked, %d finished, %d cancelled", worked.Load(), finished.Load(), cancelled.Load())
+		ran, ended, never := worked.Load(), finished.Load(), cancelled.Load()
+		if ran != ended || ended+never != count || never == 0 {
+			t.Fatalf("%d worked, %d finished, %d cancelled", ran, ended, never)
 		}
 	})
 }
@@ -399,8 +400,9 @@ func TestCancelRacingWithCompletionGivesOneOfTheTwo(t *testing.T) {
 			}
 		}()
 		must(t, l.Run())
-		if completions.Load() != rounds || data.Load()+cancelled.Load() != rounds {
-			t.Fatalf("%d completions: %d data, %d cancelled", completions.Load(), data.Load(), cancelled.Load())
+		total, read, never := completions.Load(), data.Load(), cancelled.Load()
+		if total != rounds || read+never != rounds {
+			t.Fatalf("%d completions: %d data, %d cancelled", total, read, never)
 		}
 	})
 }

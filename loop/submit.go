@@ -17,9 +17,9 @@ const (
 	EdgeTriggered = request.EdgeTriggered
 )
 
-// Request is one operation. The zero value is ready for use; it belongs to the loop from submit to completion,
-// and may be submitted again from its own callback on. What it points to (buffers, paths) is kept reachable
-// meanwhile and must not be changed.
+// Request is one operation. The zero value is ready for use; it belongs to the loop from submit to
+// completion, and may be submitted again from its own callback on. What it points to (buffers, paths) is
+// kept reachable meanwhile and must not be changed.
 type Request struct {
 	core     request.Request // first: the engine's pointer is the request's
 	callback func(*Request)
@@ -82,8 +82,8 @@ func (l *Loop) QueueWork(r *Request, work func(), done func(*Request)) error {
 	})
 }
 
-// WaitUntilReady completes once when one of the events (Readable, Writable or both) holds; its result is a mask
-// of events.
+// WaitUntilReady completes once when one of the events (Readable, Writable or both) holds; its result is
+// a mask of events.
 func (l *Loop) WaitUntilReady(r *Request, fd int, events uint32, done func(*Request)) error {
 	return l.ready(r, request.OpWait, fd, events, done)
 }

@@ -12,9 +12,9 @@ import (
 // others, but only while somebody is inside Run, RunOnce or Wait: in between they are parked, and no callback
 // runs. They are started when they are needed first, and end with the loop.
 
-// While workers run callbacks, one idle worker keeps watch over what becomes ready that they cannot start: it
-// sleeps at most watchNs at a time. After watchNaps naps in which nothing happened anywhere it sleeps soundly, and
-// the next worker that gets busy wakes a new watcher.
+// While workers run callbacks, one idle worker keeps watch over what becomes ready that they cannot
+// start: it sleeps at most watchNs at a time. After watchNaps naps in which nothing happened anywhere it
+// sleeps soundly, and the next worker that gets busy wakes a new watcher.
 const (
 	watchNs   = 1_000_000
 	watchNaps = 4
@@ -68,8 +68,8 @@ func (w *worker) settle() {
 	}
 }
 
-// announceRest makes submits signal the descriptor although nobody waits in the kernel: another loop does. What
-// the descriptor has to say so far is collected first, or it would stay readable.
+// announceRest makes submits signal the descriptor although nobody waits in the kernel: another loop
+// does. What the descriptor has to say so far is collected first, or it would stay readable.
 func (w *worker) announceRest() {
 	w.backend.Flush()
 	w.backend.Wait(0)
@@ -218,8 +218,8 @@ func (e *Engine) stirs(w *worker) bool {
 // endWatch says that this worker keeps no watch any more.
 func (e *Engine) endWatch(w *worker) { e.watcher.CompareAndSwap(int32(w.index)+1, 0) }
 
-// getBusy is called by a worker that is about to run callbacks: somebody has to keep watch, and to look at what
-// was pushed to it after it drained its mailbox, by who may not have seen it busy yet.
+// getBusy is called by a worker that is about to run callbacks: somebody has to keep watch, and to look
+// at what was pushed to it after it drained its mailbox, by who may not have seen it busy yet.
 func (e *Engine) getBusy(w *worker) {
 	e.endWatch(w)
 	if e.watcher.Load() == 0 || w.mailbox.HasForeignWork() {

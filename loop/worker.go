@@ -47,9 +47,9 @@ type worker struct {
 	turns, sleeps, deliveries atomic.Uint64
 }
 
-// yieldNs is how often a worker passes through the scheduler of the Go runtime. A goroutine that never does
-// looks stuck to the runtime's monitor after 10 ms, which from then on takes the processor away from it in each
-// system call and callback, however short: that cost a busy loop up to a fifth of a core.
+// yieldNs is how often a worker passes through the scheduler of the Go runtime. A goroutine that never
+// does looks stuck to the runtime's monitor after 10 ms, which from then on takes the processor away from
+// it in each system call and callback, however short: that cost a busy loop up to a fifth of a core.
 const yieldNs = 5_000_000
 
 // turn does what there is to do, or waits for it at most limitNs (< 0: no limit), and delivers the results.

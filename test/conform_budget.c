@@ -1,6 +1,6 @@
 /*
- * The budget of the hot path, counted rather than timed: crossings between C and Go, Go allocations, and where
- * a request's memory lies.
+ * The budget of the hot path, counted rather than timed: crossings between C and Go, Go allocations, and
+ * where a request's memory lies.
  *
  * SPDX-License-Identifier: MIT
  */

@@ -38,8 +38,9 @@ type Backend interface {
 	// Flush hands to the kernel what was started since the last call, as far as that was put off. It reports
 	// whether the kernel might have something to say, so that a look is worth a system call.
 	Flush() (expectant bool)
-	// Wait waits for the kernel, at most timeoutNs (0: not at all, < 0: no limit), and remembers what it said.
-	// It is called without the lock, and returns a negative errno when the kernel interface is broken.
+	// Wait waits for the kernel, at most timeoutNs (0: not at all, < 0: no limit), and remembers what it
+	// said. It is called without the lock, and returns a negative errno when the kernel interface is
+	// broken.
 	Wait(timeoutNs int64) int64
 	// Collect passes on what Wait remembered.
 	Collect()

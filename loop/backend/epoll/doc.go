@@ -18,6 +18,6 @@
 //     its own.
 //   - A signalled eventfd, registered edge-triggered, wakes once for each signal and need not be read.
 //
-// Reads and writes are tried at once, with RWF_NOWAIT: what is in the page cache, the pipe or the socket never
-// waits for anything.
+// Reads and writes are tried at once, with RWF_NOWAIT: what is in the page cache, the pipe or the socket
+// never waits for anything.
 package epoll

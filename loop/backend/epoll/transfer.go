@@ -15,8 +15,8 @@ type iovec struct {
 	length uint64
 }
 
-// probe is where a read beyond a short one goes. It is part of the backend because the kernel must find it where
-// it is: a goroutine's stack moves.
+// probe is where a read beyond a short one goes. It is part of the backend because the kernel must find
+// it where it is: a goroutine's stack moves.
 type probe struct {
 	vector iovec
 	target byte
@@ -62,9 +62,9 @@ func (b *Backend) try(r *request.Request) int64 {
 	return b.kernel.WriteNow(int(r.Fd), iov, count, r.Offset)
 }
 
-// complete finishes a transfer that moved n bytes or failed. A read at an offset that came out short may have
-// met the edge of the page cache rather than the end of the file: the pool then does it again in full. (A write
-// is not repeated: where the file is open for appending, its bytes would be there twice.)
+// complete finishes a transfer that moved n bytes or failed. A read at an offset that came out short may
+// have met the edge of the page cache rather than the end of the file: the pool then does it again in
+// full. (A write is not repeated: where the file is open for appending, its bytes would be there twice.)
 func (b *Backend) complete(r *request.Request, n int64) {
 	if n > 0 && r.Op == request.OpRead && r.Offset >= 0 && n < length(r) && !b.atEnd(r, n) {
 		b.block(r)

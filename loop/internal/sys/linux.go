@@ -98,7 +98,8 @@ func (Linux) EpollWait(epfd int, events []EpollEvent, timeoutNs int64) int64 {
 	case timeoutNs == 0:
 		value, _, errno = unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(epfd), buffer, capacity, 0, 0, 0)
 	case timeoutNs < 0:
-		value, _, errno = unix.Syscall6(unix.SYS_EPOLL_PWAIT, uintptr(epfd), buffer, capacity, ^uintptr(0), 0, 0)
+		const noLimit = ^uintptr(0)
+		value, _, errno = unix.Syscall6(unix.SYS_EPOLL_PWAIT, uintptr(epfd), buffer, capacity, noLimit, 0, 0)
 	default:
 		timeout := unix.NsecToTimespec(timeoutNs)
 		value, _, errno = unix.Syscall6(unix.SYS_EPOLL_PWAIT2, uintptr(epfd), buffer, capacity,
@@ -171,20 +172,21 @@ func (Linux) Close(fd int, blocking bool) int64 {
 
 // ReadNow implements Kernel.
 func (Linux) ReadNow(fd int, iov uintptr, count int, offset int64) int64 {
-	return nowOrLater(fast(unix.SYS_PREADV2, uintptr(fd), iov, uintptr(count), low(offset), high(offset), rwfNowait))
+	return now(unix.SYS_PREADV2, fd, iov, count, offset, rwfNowait)
 }
 
 // WriteNow implements Kernel. On kernels that know the flag, a broken pipe raises no SIGPIPE.
 func (Linux) WriteNow(fd int, iov uintptr, count int, offset int64) int64 {
-	n := fast(unix.SYS_PWRITEV2, uintptr(fd), iov, uintptr(count), low(offset), high(offset), rwfNowait|rwfNosignal)
+	n := now(unix.SYS_PWRITEV2, fd, iov, count, offset, rwfNowait|rwfNosignal)
 	if n == ENOTSUP {
-		n = fast(unix.SYS_PWRITEV2, uintptr(fd), iov, uintptr(count), low(offset), high(offset), rwfNowait)
+		n = now(unix.SYS_PWRITEV2, fd, iov, count, offset, rwfNowait)
 	}
-	return nowOrLater(n)
+	return n
 }
 
-// nowOrLater folds the two answers of kernels that cannot do it into one.
-func nowOrLater(n int64) int64 {
+// now makes a transfer with flags, and folds the two answers of kernels that cannot do it into one.
+func now(number uintptr, fd int, iov uintptr, count int, offset int64, flags uintptr) int64 {
+	n := fast(number, uintptr(fd), iov, uintptr(count), low(offset), high(offset), flags)
 	if n == ENOSYS {
 		return ENOTSUP
 	}
@@ -238,10 +240,6 @@ func (Linux) IsNonblocking(fd int) bool {
 
 // FutexWait implements Kernel.
 func (Linux) FutexWait(word *uint32, value uint32, timeoutNs int64) {
-	if timeoutNs < 0 {
-		unix.Syscall6(unix.SYS_FUTEX, uintptr(unsafe.Pointer(word)), futexWaitPrivate, uintptr(value), 0, 0, 0)
-		return
-	}
 	timeout := unix.NsecToTimespec(timeoutNs)
 	unix.Syscall6(unix.SYS_FUTEX, uintptr(unsafe.Pointer(word)), futexWaitPrivate, uintptr(value),
 		uintptr(unsafe.Pointer(&timeout)), 0, 0)

@@ -50,7 +50,7 @@ type Kernel interface {
 	// IsNonblocking reports whether O_NONBLOCK is set on the descriptor.
 	IsNonblocking(fd int) bool
 
-	// FutexWait sleeps while *word == value, at most timeoutNs (< 0: no limit). It may return early.
+	// FutexWait sleeps while *word == value, at most timeoutNs. It may return early.
 	FutexWait(word *uint32, value uint32, timeoutNs int64)
 	// FutexWake wakes one sleeper on word.
 	FutexWake(word *uint32)
