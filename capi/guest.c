@@ -32,7 +32,15 @@ __attribute__((constructor(101))) static void before_runtime(void) {
     pthread_sigmask(SIG_SETMASK, &all, &host_mask);
 }
 
+/* Of the Go runtime: returns when it has started. */
+extern uintptr_t _cgo_wait_runtime_init_done(void);
+
+/*
+ * The runtime starts on a thread of its own, and reads files meanwhile whose descriptors a host that execs at
+ * once would hand on. So the constructor waits for it, about a millisecond.
+ */
 __attribute__((constructor)) static void after_runtime(void) {
+    _cgo_wait_runtime_init_done();
     pthread_sigmask(SIG_SETMASK, &host_mask, NULL);
     pthread_atfork(NULL, NULL, mark_child);
 }

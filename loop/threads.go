@@ -246,6 +246,7 @@ func (w *worker) assist() {
 			w.mailbox.SetBusy(true)
 			w.mu.Unlock()
 			e.getBusy(w)
+			w.turns.Add(1)
 			w.deliveries.Add(1)
 			e.deliverShared(w, other)
 		}

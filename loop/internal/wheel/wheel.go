@@ -29,8 +29,8 @@ const (
 type Wheel struct {
 	cursor uint64
 	count  int
-	used   [levels][words]uint64 // bitmap of slots in use
-	slots  [levels][slotCount]slot
+	used   [levels][words]uint64    // bitmap of slots in use
+	slots  *[levels][slotCount]slot // nil until the first Add: many loops never need it
 }
 
 type slot struct {
@@ -51,6 +51,9 @@ func (w *Wheel) First() *request.Request {
 
 // Add keeps the deadline of a request. One in the past counts as due now.
 func (w *Wheel) Add(r *request.Request) {
+	if w.slots == nil {
+		w.slots = new([levels][slotCount]slot)
+	}
 	w.place(r)
 	w.count++
 }

@@ -1,0 +1,48 @@
+# The programs in examples_c/: each file is one, and a test that fails when its exit status is not 0.
+
+include(CheckLanguage)
+check_language(CXX)
+if(CMAKE_CXX_COMPILER)
+    enable_language(CXX)
+    set(example_in_cxx examples_c/*.cpp)
+endif()
+
+file(GLOB example_sources CONFIGURE_DEPENDS examples_c/*.c ${example_in_cxx})
+foreach(source IN LISTS example_sources)
+    cmake_path(GET source STEM name)
+    add_executable(example_${name} "${source}")
+    target_link_libraries(example_${name} PRIVATE loop::loop loop_program)
+    set_target_properties(example_${name} PROPERTIES
+        OUTPUT_NAME ${name}
+        RUNTIME_OUTPUT_DIRECTORY "${CMAKE_CURRENT_BINARY_DIR}/examples")
+    list(APPEND examples ${name})
+endforeach()
+
+if(NOT LOOP_BUILD_TESTS)
+    return()
+endif()
+
+# These need arguments; the others run without.
+list(REMOVE_ITEM examples checksum)
+foreach(name IN LISTS examples)
+    add_test(NAME example_${name} COMMAND example_${name})
+    set_tests_properties(example_${name} PROPERTIES TIMEOUT 120)
+endforeach()
+
+# On a real tree that is always there, compared with cksum.
+add_test(NAME example_checksum COMMAND bash -c [=[
+    set -o pipefail
+    "$1" "$2" | cmp - <(find "$2" -type f -print0 | LC_ALL=C sort -z | xargs -0 cksum)
+]=] example_checksum $<TARGET_FILE:example_checksum> "${CMAKE_ROOT}/Modules")
+set_tests_properties(example_checksum PROPERTIES TIMEOUT 120)
+
+find_package(Python3 COMPONENTS Interpreter)
+if(Python3_FOUND)
+    file(GLOB python_sources CONFIGURE_DEPENDS examples_c/*.py)
+    foreach(source IN LISTS python_sources)
+        cmake_path(GET source FILENAME name)
+        add_test(NAME example_${name} COMMAND Python3::Interpreter "${source}")
+        set_tests_properties(example_${name} PROPERTIES
+            TIMEOUT 120 ENVIRONMENT "LIBLOOP_LIBRARY=${loop_shared}")
+    endforeach()
+endif()

@@ -1,0 +1,86 @@
+# The C tests: conformance suites, manners of a guest in the process, the header, the installation.
+
+# ---- conformance -----------------------------------------------------------------------------------
+
+# One suite a file, run in every configuration of the loop. With the address sanitizer memory that was freed
+# stays out of use; not for long, because the suites measure what they leave behind.
+find_package(cmocka REQUIRED)
+add_library(test_support OBJECT test/support.c)
+target_include_directories(test_support PUBLIC "${CMOCKA_INCLUDE_DIR}")
+target_link_libraries(test_support PUBLIC loop::loop loop_program ${CMOCKA_LIBRARIES})
+
+set(sanitizer_options "ASAN_OPTIONS=quarantine_size_mb=4:detect_stack_use_after_return=1")
+
+file(GLOB conform_sources CONFIGURE_DEPENDS test/conform_*.c)
+foreach(source IN LISTS conform_sources)
+    cmake_path(GET source STEM name)
+    add_executable(${name} "${source}")
+    target_link_libraries(${name} PRIVATE test_support)
+    foreach(backend IN ITEMS epoll)
+        foreach(threads IN ITEMS 1 2 4)
+            set(test ${name}.${backend}.threads${threads})
+            add_test(NAME ${test} COMMAND ${name})
+            set_tests_properties(${test} PROPERTIES
+                SKIP_RETURN_CODE 77
+                TIMEOUT 180
+                ENVIRONMENT "${sanitizer_options};LOOP_TEST_BACKEND=${backend};LOOP_TEST_THREADS=${threads}")
+        endforeach()
+    endforeach()
+endforeach()
+
+# ---- the header --------------------------------------------------------------------------------------
+
+add_executable(header_alone test/header_alone.c)
+target_link_libraries(header_alone PRIVATE loop::loop loop_program)
+add_test(NAME header_alone COMMAND header_alone)
+
+# What follows tests processes and builds, where sanitizers have no say.
+if(LOOP_SANITIZE)
+    return()
+endif()
+
+add_test(NAME header_rebuild COMMAND "${CMAKE_CURRENT_SOURCE_DIR}/test/header_rebuild.sh")
+set_tests_properties(header_rebuild PROPERTIES TIMEOUT 300)
+
+# ---- manners of a guest ------------------------------------------------------------------------------
+
+# Each program is a test of its own, with the shared library and with the static one. The first two are about
+# the shared library as a file, and not linked with it.
+set(guests_unlinked guest_dlopen guest_symbols)
+file(GLOB guest_sources CONFIGURE_DEPENDS test/guest_*.c)
+list(FILTER guest_sources EXCLUDE REGEX "guest_(support|load)\\.c$")
+
+add_library(guest_support OBJECT test/guest_support.c)
+target_link_libraries(guest_support PUBLIC loop_program)
+
+function(add_guest_test program source)
+    add_executable(${program} "${source}" ${ARGN})
+    target_link_libraries(${program} PRIVATE guest_support ${CMAKE_DL_LIBS})
+    add_test(NAME ${program} COMMAND ${program})
+    set_tests_properties(${program} PROPERTIES TIMEOUT 180)
+endfunction()
+
+foreach(source IN LISTS guest_sources)
+    cmake_path(GET source STEM name)
+    if(name IN_LIST guests_unlinked)
+        add_guest_test(${name} "${source}")
+        add_dependencies(${name} loop_build)
+        target_include_directories(${name} PRIVATE include)
+        target_compile_definitions(${name} PRIVATE "LOOP_LIBRARY=\"${loop_shared}\"")
+    else()
+        foreach(kind IN ITEMS loop static)
+            add_guest_test(${name}.${kind} "${source}" test/guest_load.c)
+            target_link_libraries(${name}.${kind} PRIVATE loop::${kind})
+        endforeach()
+    endif()
+endforeach()
+
+# ---- the installation --------------------------------------------------------------------------------
+
+if(LOOP_INSTALL)
+    add_test(NAME install COMMAND ${CMAKE_COMMAND}
+        "-DBUILD=${CMAKE_CURRENT_BINARY_DIR}" "-DSOURCE=${CMAKE_CURRENT_SOURCE_DIR}"
+        "-DCC=${CMAKE_C_COMPILER}" "-DLIBDIR=${CMAKE_INSTALL_LIBDIR}"
+        -P "${CMAKE_CURRENT_SOURCE_DIR}/cmake/test_install.cmake")
+    set_tests_properties(install PROPERTIES TIMEOUT 180)
+endif()
