@@ -112,7 +112,9 @@ func TestPollServesWhatEpollHasNoRoomFor(t *testing.T) {
 				t.Errorf("late wait ended with %v, %v", r.Result(), r.Err())
 			}
 		}))
-		must(t, l.StartTimer(&feed, 2*time.Millisecond, 0, func(r *Request) { syscall.Write(writer, []byte("fed")) }))
+		must(t, l.StartTimer(&feed, 2*time.Millisecond, 0, func(*Request) {
+			syscall.Write(writer, []byte("fed"))
+		}))
 		must(t, l.Run())
 		if results != [2]int64{3, Writable} {
 			t.Errorf("%v: results %v", errno, results)
@@ -164,7 +166,8 @@ func TestInterruptedWaitsDoNotFireTimersEarly(t *testing.T) {
 func TestAPanicInTheEngineBreaksTheLoopAndNothingElse(t *testing.T) {
 	l := &Loop{boxes: make([]request.Mailbox, 1)}
 	engine, errno := newEngine(&broken{}, Config{
-		Threads: 1, BlockingThreads: 8, Host: program{l}, Shared: &l.shared, Mailboxes: l.boxes, Contain: true,
+		Threads: 1, BlockingThreads: 8,
+		Host: program{l}, Shared: &l.shared, Mailboxes: l.boxes, Contain: true,
 	})
 	must(t, sys.Error(errno))
 	l.engine = engine

@@ -177,7 +177,8 @@ func (w *worker) withdraw(r *request.Request, ownThread bool) bool {
 	defer w.mu.Unlock()
 	w.now = 0
 	w.drain(ownThread || !w.mailbox.Busy())
-	if r.Phase() != request.Queued || !r.Marked(request.MarkTickList) || r.Move(request.Withdraw) != request.Free {
+	inTicks := r.Phase() == request.Queued && r.Marked(request.MarkTickList)
+	if !inTicks || r.Move(request.Withdraw) != request.Free {
 		return false
 	}
 	w.ticks.Remove(r)

@@ -49,7 +49,8 @@ func loopThreads(t *testing.T) (names []string) {
 	comms, _ := filepath.Glob("/proc/self/task/*/comm")
 	for _, comm := range comms {
 		name, err := os.ReadFile(comm)
-		if err == nil && strings.HasPrefix(string(name), "loop") && !strings.HasPrefix(string(name), "loop.test") {
+		ours := strings.HasPrefix(string(name), "loop") && !strings.HasPrefix(string(name), "loop.test")
+		if err == nil && ours {
 			names = append(names, strings.TrimSpace(string(name)))
 		}
 	}
@@ -164,7 +165,8 @@ func TestNoTickIsLostOrRunsTwiceWhileEveryThreadSleeps(t *testing.T) {
 		for p := range posters {
 			group.Go(func() {
 				for i := p * each; i < (p+1)*each; i++ {
-					if err := l.OnNextTick(&requests[i], func(*Request) { ran[i].Add(1); finished.Add(1) }); err != nil {
+					err := l.OnNextTick(&requests[i], func(*Request) { ran[i].Add(1); finished.Add(1) })
+					if err != nil {
 						panic(err)
 					}
 					if i%16 == 0 { // let the loop fall asleep now and then
@@ -264,8 +266,10 @@ func TestTimeoutEndsAWait(t *testing.T) {
 		must(t, l.WaitUntilReady(&r, reader, Readable, nil))
 		var done [1]*Request
 		n, err := l.Wait(done[:], -1)
-		if n != 1 || err != nil || !errors.Is(done[0].Err(), syscall.ETIMEDOUT) || l.Now()-start < 3*time.Millisecond {
-			t.Fatalf("%d harvested, %v, after %v", n, err, l.Now()-start)
+		elapsed := l.Now() - start
+		timedOut := n == 1 && errors.Is(done[0].Err(), syscall.ETIMEDOUT)
+		if err != nil || !timedOut || elapsed < 3*time.Millisecond {
+			t.Fatalf("%d harvested, %v, after %v", n, err, elapsed)
 		}
 	})
 }
@@ -282,7 +286,9 @@ func TestReaderAndWriterWaitOnOneSocket(t *testing.T) {
 			results[1] = r.Result()
 			syscall.Close(pair[1])
 		}))
-		must(t, l.WaitUntilReady(&both, pair[0], Readable|Writable, func(r *Request) { results[2] = r.Result() }))
+		must(t, l.WaitUntilReady(&both, pair[0], Readable|Writable, func(r *Request) {
+			results[2] = r.Result()
+		}))
 		must(t, l.Run())
 		if results[0]&Readable == 0 || results[1] != Writable || results[2] != Writable {
 			t.Fatalf("results %v", results)

@@ -48,7 +48,7 @@ const (
 	MarkBlocked                         // the pool found that the descriptor would block after all
 	MarkTimeoutFirst                    // a timer whose timeout is over before it is due
 	MarkReleased                        // was held for a control message; capi/layout.h has this one, too
-	MarkFileShown                       // an edge-triggered watch of a file, which has no edges, had its one shot
+	MarkFileShown                       // an edge-triggered watch of a file had its one shot
 )
 
 // Request is one operation in flight, in the memory of the program. The first four fields are public in

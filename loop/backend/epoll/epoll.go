@@ -50,7 +50,8 @@ func New(kernel sys.Kernel, sink backend.Sink, pool *pool.Pool) (*Backend, int64
 		return nil, wakeFd
 	}
 	b.wakeFd = int(wakeFd)
-	if errno := kernel.EpollControl(b.epfd, sys.EpollAdd, b.wakeFd, sys.EpollIn|sys.EpollEdge, wakeTag); errno < 0 {
+	errno := kernel.EpollControl(b.epfd, sys.EpollAdd, b.wakeFd, sys.EpollIn|sys.EpollEdge, wakeTag)
+	if errno < 0 {
 		b.Close()
 		return nil, errno
 	}
