@@ -119,7 +119,9 @@ struct loop {
     void            *engine; /* mattn/go-pointer's stand-in for the Go engine */
     const char      *backend_name;
     _Atomic uint64_t entries;
-    struct request  *harvested_head; /* taken from shared.harvest, oldest first; owner: who runs the loop */
+    /* Owner: who runs the loop. */
+    struct request  *harvested_head; /* taken from shared.harvest, oldest first */
+    struct request  *shown_head;     /* shots that loop_wait returned: they stay as they are until the next call */
     struct loop     *next_free;
     uint32_t         capacity; /* mailboxes there is memory for */
     _Alignas(64) struct mailbox mailboxes[]; /* one for each loop thread */

@@ -141,12 +141,23 @@ int loop_init_thread_pool(loop_t **loop_out, uint32_t thread_count) {
 
 /* ---- running ---- */
 
+/* Sends the shots that loop_wait returned back to their loop threads, for the next ones. */
+static void send_back_shown(loop_t *loop) {
+    while (loop->shown_head != NULL) {
+        struct request *request = loop->shown_head;
+        loop->shown_head = request->next;
+        struct mailbox *mailbox = &loop->mailboxes[state_worker(state_load(request))];
+        push(&mailbox->inbox, request, &request->next);
+    }
+}
+
 /* Makes the calling thread the one that runs the loop. */
 static int claim(loop_t *loop) {
     int error = check_loop(loop);
     if (error < 0) return error;
     uint32_t free = 0;
     if (!atomic_compare_exchange_strong(&loop->shared.running, &free, 1)) return LOOP_EBUSY;
+    send_back_shown(loop);
     atomic_fetch_add_explicit(&loop->entries, 1, memory_order_relaxed);
     return 0;
 }
@@ -182,15 +193,14 @@ static void gather_harvest(loop_t *loop) {
     loop->harvested_head = oldest;
 }
 
-/* Gives one harvested request to the program: free, or, with more shots to come, back to its loop thread. */
+/* Gives one harvested request to the program: to keep, or, with more shots to come, to look at. */
 static void release_harvested(loop_t *loop, struct request *request) {
     if ((request->flags & LOOP_MORE) == 0) {
         state_free(request);
-        return;
+    } else {
+        request->next = loop->shown_head;
+        loop->shown_head = request;
     }
-    struct mailbox *mailbox = &loop->mailboxes[state_worker(state_load(request))];
-    push(&mailbox->inbox, request, &request->next);
-    capi_wake(loop, mailbox);
 }
 
 static int fetch(loop_t *loop, loop_request_t **done_out, uint32_t capacity) {
@@ -314,7 +324,9 @@ int loop_backend_fd(loop_t *loop) {
 
 int64_t loop_backend_timeout(loop_t *loop) {
     int error = enter(loop);
-    return error < 0 ? error : engineBackendTimeout(loop->engine);
+    if (error < 0) return error;
+    if (loop->shown_head != NULL) return 0; /* the next call makes them wait again */
+    return engineBackendTimeout(loop->engine);
 }
 
 int loop_get_statistics(loop_t *loop, loop_statistics_t *statistics_out) {

@@ -27,6 +27,7 @@ type Loop struct {
 	boxes   []request.Mailbox
 	next    atomic.Uint32    // spreads requests over the workers
 	fetched *request.Request // taken for harvest and not fetched yet
+	shown   *request.Request // shots that Wait returned: they stay as they are until the next call
 }
 
 // New makes a loop. End it with Close.
@@ -167,6 +168,11 @@ func (l *Loop) claim() error {
 	if !l.shared.Claim() {
 		return sys.Error(sys.EBUSY)
 	}
+	for l.shown != nil {
+		core := l.shown
+		l.shown = core.Next
+		l.engine.post(core)
+	}
 	return nil
 }
 
@@ -181,7 +187,7 @@ func (l *Loop) fetch(done []*Request) (n int) {
 		done[n] = (*Request)(unsafe.Pointer(core))
 		n++
 		if core.Flags&request.More != 0 {
-			l.engine.post(core)
+			core.Next, l.shown = l.shown, core
 		} else {
 			done[n-1].release()
 		}
