@@ -190,8 +190,11 @@ func (e *Engine) glance(ns int64) int64 {
 	return -1
 }
 
-// unfinished reports whether some worker has something to do at once.
+// unfinished reports whether there is something to do at once: a worker's, or a shot to be discarded.
 func (e *Engine) unfinished() bool {
+	if e.shared.HasHarvest() {
+		return true
+	}
 	for _, w := range e.workers {
 		if w.mailbox.HasWork() || w.unfinished() || w.mailbox.Ring.Len() > 0 {
 			return true

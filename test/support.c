@@ -48,7 +48,7 @@ void compare_results(const char *expression, int64_t actual, int64_t expected, c
     _fail(file, line);
 }
 
-/* ---- the leak guard -------------------------------------------------------------------------------- */
+/* ---- the leak guard -------------------------------------------------------------------------- */
 
 static bool is_loop_thread(const char *task)
 {
@@ -186,7 +186,7 @@ int begin_suite(void **state)
     return 0;
 }
 
-/* ---- loops ----------------------------------------------------------------------------------------- */
+/* ---- loops ----------------------------------------------------------------------------------- */
 
 uint32_t test_threads(void)
 {
@@ -215,7 +215,8 @@ static uint32_t test_backend(void)
 
 loop_options_t test_options(void)
 {
-    return (loop_options_t){.size = sizeof(loop_options_t), .threads = test_threads(), .backend = test_backend()};
+    loop_options_t options = {.size = sizeof options, .threads = test_threads(), .backend = test_backend()};
+    return options;
 }
 
 loop_t *new_loop_with(loop_options_t options)
@@ -249,7 +250,7 @@ void run_for(loop_t *loop, uint64_t duration_ns)
     assert_result(await(loop, &timer), 0);
 }
 
-/* ---- operations ------------------------------------------------------------------------------------ */
+/* ---- operations ------------------------------------------------------------------------------ */
 
 void record(loop_t *loop, loop_request_t *request, int64_t result)
 {
@@ -319,7 +320,7 @@ size_t stack_spread(void)
     return atomic_load(&widest_stack);
 }
 
-/* ---- threads, time, chance ------------------------------------------------------------------------- */
+/* ---- threads, time, chance ------------------------------------------------------------------- */
 
 pthread_t start_thread(void *(*body)(void *), void *argument)
 {
@@ -335,7 +336,7 @@ void join_thread(pthread_t thread)
 
 void sleep_for(uint64_t duration_ns)
 {
-    struct timespec left = {.tv_sec = (time_t)(duration_ns / SECOND), .tv_nsec = (long)(duration_ns % SECOND)};
+    struct timespec left = {(time_t)(duration_ns / SECOND), (long)(duration_ns % SECOND)};
     while (nanosleep(&left, &left) != 0) {
         CHECK(errno == EINTR);
     }
@@ -361,7 +362,7 @@ int run_again(const char *argument)
     return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
 
-/* ---- descriptors ----------------------------------------------------------------------------------- */
+/* ---- descriptors ----------------------------------------------------------------------------- */
 
 void make_pipe(int ends[2])
 {

@@ -46,7 +46,7 @@ _Noreturn void check_failed(const char *condition, const char *file, int line);
 #define assert_result(actual, expected) compare_results(#actual, (actual), (expected), __FILE__, __LINE__)
 void compare_results(const char *expression, int64_t actual, int64_t expected, const char *file, int line);
 
-/* ---- tests and suites ---------------------------------------------------------------------------- */
+/* ---- tests and suites ------------------------------------------------------------------------ */
 
 /* A test with the leak guard around it: begin_test counts descriptors and threads, end_test wants the same
  * numbers again. LOOP_TEST gets a loop, which is deinitialised before the guard looks. A test that failed is
@@ -89,7 +89,7 @@ typedef struct inventory {
 } inventory_t;
 inventory_t take_inventory(void);
 
-/* ---- loops --------------------------------------------------------------------------------------- */
+/* ---- loops ----------------------------------------------------------------------------------- */
 
 uint32_t       test_threads(void);
 loop_options_t test_options(void); /* what the environment asks for */
@@ -103,7 +103,7 @@ void run(loop_t *loop);
 /* Runs the loop for at least so long, so that what must not happen has its chance. */
 void run_for(loop_t *loop, uint64_t duration_ns);
 
-/* ---- operations that record their completion ----------------------------------------------------- */
+/* ---- operations that record their completion ------------------------------------------------- */
 
 typedef struct operation {
     loop_request_t request; /* first, so that a callback can get at the rest */
@@ -149,7 +149,7 @@ operation_t *scratch_operation(void);
 void   note_stack_depth(void);
 size_t stack_spread(void);
 
-/* ---- threads, time, chance ------------------------------------------------------------------------- */
+/* ---- threads, time, chance ------------------------------------------------------------------- */
 
 pthread_t start_thread(void *(*body)(void *), void *argument);
 void      join_thread(pthread_t thread);
@@ -161,7 +161,7 @@ uint32_t random_below(uint64_t *state, uint32_t limit);
 /* Runs this program again with one argument; returns its exit status, or -1 when it did not exit. */
 int run_again(const char *argument);
 
-/* ---- descriptors ----------------------------------------------------------------------------------- */
+/* ---- descriptors ----------------------------------------------------------------------------- */
 
 void make_pipe(int ends[2]);       /* [0] to read from, [1] to write to; blocking */
 void make_socketpair(int ends[2]); /* a connected stream, blocking */
