@@ -121,7 +121,7 @@ struct loop {
     _Atomic uint64_t entries;
     /* Owner: who runs the loop. */
     struct request  *harvested_head; /* taken from shared.harvest, oldest first */
-    struct request  *shown_head;     /* shots that loop_wait returned: they stay as they are until the next call */
+    struct request  *shown_head;     /* shots that loop_wait returned: left alone until the next call */
     struct loop     *next_free;
     uint32_t         capacity; /* mailboxes there is memory for */
     _Alignas(64) struct mailbox mailboxes[]; /* one for each loop thread */

@@ -347,9 +347,9 @@ LOOP_API int loop_run_once(loop_t *loop, int64_t timeout_ns);
 
 /**
  * Harvest: wait until requests that were submitted without a callback have completed, and fetch them.
- * Callbacks of other requests run meanwhile. What was fetched is yours again; but with LOOP_MORE in its flags
- * it is in flight still, and goes on with the next call that runs the loop. What was not fetched stays until a
- * later call, and a shot that was not fetched keeps its request pending.
+ * Callbacks of other requests run meanwhile. What was fetched is yours again; but with LOOP_MORE in its
+ * flags it is in flight still, and goes on with the next call that runs the loop. What was not fetched
+ * stays until a later call, and a shot that was not fetched keeps its request pending.
  *
  * done_out    Filled with the completed requests, in order of completion.
  * capacity    The number of places in done_out; at least 1.

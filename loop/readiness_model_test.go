@@ -82,7 +82,8 @@ func TestReadinessAgreesWithPoll(t *testing.T) {
 func runReadinessModel(t *testing.T, seed int64) {
 	l, err := New(Options{BlockingThreads: 4})
 	must(t, err)
-	m := &readinessModel{t: t, seed: seed, rnd: rand.New(rand.NewSource(seed)), loop: l, newData: map[int]bool{}}
+	rnd := rand.New(rand.NewSource(seed))
+	m := &readinessModel{t: t, seed: seed, rnd: rnd, loop: l, newData: map[int]bool{}}
 	for pair := range modelPairs {
 		m.open(pair)
 	}

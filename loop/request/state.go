@@ -18,7 +18,7 @@ package request
 //	Shoot     Queued, Active       Shot   the worker: one result of several
 //	Finish    Queued, Active, Shot Done   the worker: the last result; Held when Control is set
 //	Release   Held                 Done   the worker, when the control message came in
-//	Withdraw  Queued               Free   loop_cancel_on_next_tick, under the worker's lock, unless Control is set
+//	Withdraw  Queued               Free   loop_cancel_on_next_tick (worker locked), unless Control is set
 //	Deliver   Done                 Free   the delivering thread, just before the callback (capi/state.h in C)
 //
 // A cancel or a change of events does not move the request: it sets Control (and why) while the phase is
