@@ -76,12 +76,15 @@ func (m *Mailbox) EndSleep(pause func()) {
 func (m *Mailbox) CountAccepted() { m.foreignAccepted.Add(1) }
 
 // TakeInbox empties the inbox and returns its requests, oldest first, linked through Next.
-func (m *Mailbox) TakeInbox() *Request {
-	if m.inbox.Load() == nil {
+func (m *Mailbox) TakeInbox() *Request { return takeAll(&m.inbox) }
+
+// takeAll empties a list that push filled and returns its requests, oldest first, linked through Next.
+func takeAll(list *atomic.Pointer[Request]) *Request {
+	if list.Load() == nil {
 		return nil
 	}
 	var oldest *Request
-	for r := m.inbox.Swap(nil); r != nil; {
+	for r := list.Swap(nil); r != nil; {
 		next := r.Next
 		r.Next = oldest
 		oldest, r = r, next

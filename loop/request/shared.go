@@ -85,15 +85,7 @@ func (s *Shared) HasHarvest() bool { return s.harvest.Load() != nil }
 func (s *Shared) PushHarvest(r *Request) { push(&s.harvest, r, &r.Next) }
 
 // TakeHarvest empties the harvest and returns its requests, oldest first, linked through Next.
-func (s *Shared) TakeHarvest() *Request {
-	var oldest *Request
-	for r := s.harvest.Swap(nil); r != nil; {
-		next := r.Next
-		r.Next = oldest
-		oldest, r = r, next
-	}
-	return oldest
-}
+func (s *Shared) TakeHarvest() *Request { return takeAll(&s.harvest) }
 
 // Embedded reports whether another loop watches this one's descriptor.
 func (s *Shared) Embedded() bool { return s.embedded.Load() != 0 }
