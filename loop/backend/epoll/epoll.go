@@ -26,7 +26,8 @@ type Backend struct {
 	waiters      int      // requests in waiter lists, and edge-triggered watches between two shots
 
 	events    [batchSize]sys.EpollEvent
-	collected int // events that Wait left for Collect
+	collected int  // events that Wait left for Collect
+	crowded   bool // the last Wait found several
 
 	probe    probe
 	fallback *pollSet // nil until epoll is out of watches
@@ -126,9 +127,17 @@ func (b *Backend) Flush() (expectant bool) {
 	return b.waiters > 0
 }
 
-// Wait implements backend.Backend.
+// Wait implements backend.Backend. After several events at once the next ones are likely to be there
+// already: it then looks before it waits, for a look does not pass through the scheduler of the Go runtime.
 func (b *Backend) Wait(timeoutNs int64) int64 {
-	n := b.kernel.EpollWait(b.epfd, b.events[:], timeoutNs)
+	n := int64(0)
+	if timeoutNs == 0 || b.crowded {
+		n = b.kernel.EpollWait(b.epfd, b.events[:], 0)
+	}
+	if timeoutNs != 0 && n == 0 {
+		n = b.kernel.EpollWait(b.epfd, b.events[:], timeoutNs)
+	}
+	b.crowded = n > 1
 	b.collected = int(max(n, 0))
 	return min(n, 0)
 }
