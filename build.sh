@@ -112,7 +112,7 @@ write_depfile() {
     {
         go list -deps -f "$template" ./capi
         printf '%s\n' "$root"/{build.sh,go.mod,go.sum,capi/libloop.map}
-    } | sort -u | sed '/^$/d; s/ /\\ /g; s/.*/ \\\n  &/' | { printf '%s:' "${2// /\\ }"; cat; } >"$1"
+    } | sort -u | sed '/^$/d; s/ /\\ /g; s/.*/  & \\/' | { printf '%s: \\\n' "${2// /\\ }"; cat; echo; } >"$1"
 }
 
 # lib [--output DIR] [--depfile FILE]
