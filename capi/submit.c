@@ -8,9 +8,6 @@
 #include "mailbox.h"
 #include "state.h"
 
-#include <string.h>
-#include <time.h>
-
 /* A request on its way in. */
 struct admission {
     loop_t         *loop;
@@ -45,12 +42,6 @@ static inline struct admission admit(loop_t *loop, loop_request_t *request, int6
     return a;
 }
 
-static inline uint64_t now_ns(void) {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * UINT64_C(1000000000) + (uint64_t)now.tv_nsec;
-}
-
 static inline uint64_t time_after(uint64_t now, uint64_t delay_ns) {
     return delay_ns > UINT64_MAX - now ? UINT64_MAX : now + delay_ns;
 }
@@ -79,7 +70,7 @@ static inline int commit(struct admission *a, enum op op, bool vector, loop_call
     request->callback = callback;
     request->owner = a->loop;
     if (request->timeout_ns != 0) {
-        request->timeout_at_ns = time_after(now_ns(), request->timeout_ns);
+        request->timeout_at_ns = time_after(loop_now(a->loop), request->timeout_ns);
     }
     if (capi_here.mailbox != a->mailbox) return commit_foreign(a);
     count(&a->mailbox->local_accepted);
@@ -97,7 +88,7 @@ int loop_timer_start(loop_t *loop, loop_request_t *request, uint64_t delay_ns, u
                      loop_callback_t callback) {
     struct admission a = admit(loop, request, NO_FD);
     if (a.error < 0) return a.error;
-    a.request->deadline_ns = time_after(now_ns(), delay_ns);
+    a.request->deadline_ns = time_after(loop_now(loop), delay_ns);
     a.request->offset = (int64_t)(period_ns > INT64_MAX ? INT64_MAX : period_ns);
     return commit(&a, OP_TIMER, false, callback);
 }
