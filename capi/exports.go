@@ -58,20 +58,23 @@ func with(handle unsafe.Pointer, call func(*loop.Engine) int64) (result int64) {
 }
 
 //export engineOpen
-func engineOpen(l *C.loop_t, threads, blockingThreads C.uint32_t) C.int {
+func engineOpen(l *C.loop_t, options *C.loop_options_t) C.int {
+	threads := int(options.threads)
 	mailboxes := unsafe.Add(unsafe.Pointer(l), C.sizeof_struct_loop)
 	e, errno := loop.NewEngine(loop.Config{
-		Threads:         int(threads),
-		BlockingThreads: int(blockingThreads),
+		Threads:         threads,
+		BlockingThreads: int(options.blocking_threads),
+		Backend:         loop.BackendChoice(options.backend),
 		Host:            host{l},
 		Shared:          (*request.Shared)(unsafe.Pointer(&l.shared)),
-		Mailboxes:       unsafe.Slice((*request.Mailbox)(mailboxes), int(threads)),
+		Mailboxes:       unsafe.Slice((*request.Mailbox)(mailboxes), threads),
 		Contain:         true,
 	})
 	if errno < 0 {
 		return C.int(errno)
 	}
 	l.engine = pointer.Save(e)
+	l.uses_ring = C.bool(e.BackendName() == "io_uring")
 	return 0
 }
 

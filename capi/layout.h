@@ -117,7 +117,7 @@ struct shared {
 struct loop {
     struct shared    shared;
     void            *engine; /* mattn/go-pointer's stand-in for the Go engine */
-    const char      *backend_name;
+    bool             uses_ring; /* io_uring; otherwise epoll */
     _Atomic uint64_t entries;
     /* Owner: who runs the loop. */
     struct request  *harvested_head; /* taken from shared.harvest, oldest first */

@@ -96,7 +96,7 @@ static int read_options(const loop_options_t *given, loop_options_t *options) {
     if (options->threads > LOOP_THREADS_MAX) return LOOP_EINVAL;
     if (options->blocking_threads > LOOP_THREADS_MAX) return LOOP_EINVAL;
     if (options->flags != 0 || options->backend > LOOP_BACKEND_IOCP) return LOOP_EINVAL;
-    if (options->backend != LOOP_BACKEND_AUTO && options->backend != LOOP_BACKEND_EPOLL) return LOOP_ENOTSUP;
+    if (options->backend > LOOP_BACKEND_IO_URING) return LOOP_ENOTSUP; /* other systems have them */
     return 0;
 }
 
@@ -110,12 +110,11 @@ int loop_init(loop_t **loop_out, const loop_options_t *options) {
     struct loop *loop = allocate(chosen.threads);
     if (loop == NULL) return LOOP_ENOMEM;
     clear(loop);
-    error = engineOpen(loop, chosen.threads, chosen.blocking_threads);
+    error = engineOpen(loop, &chosen);
     if (error < 0) {
         put_free(loop);
         return error;
     }
-    loop->backend_name = "epoll";
     *loop_out = loop;
     return 0;
 }
@@ -306,7 +305,8 @@ uint64_t loop_now(loop_t *loop) {
 }
 
 const char *loop_backend_name(loop_t *loop) {
-    return check_loop(loop) < 0 ? NULL : loop->backend_name;
+    if (check_loop(loop) < 0) return NULL;
+    return loop->uses_ring ? "io_uring" : "epoll";
 }
 
 /* Counts an entry into the engine that runs no callbacks. */

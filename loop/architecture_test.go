@@ -16,16 +16,22 @@ const module = "github.com/libloop/libloop/"
 var allowed = map[string][]string{
 	"capi": {"include", "loop", "loop/request"},
 	"loop": {
-		"loop/request", "loop/backend", "loop/backend/epoll", "loop/backend/pool",
+		"loop/request", "loop/backend", "loop/backend/epoll", "loop/backend/uring", "loop/backend/pool",
 		"loop/internal/sys", "loop/internal/wheel",
 	},
-	"loop/backend":        {"loop/request"},
-	"loop/backend/epoll":  {"loop/request", "loop/backend", "loop/backend/pool", "loop/internal/sys"},
-	"loop/backend/pool":   {"loop/request", "loop/internal/sys"},
-	"loop/internal/sys":   {},
-	"loop/internal/wheel": {"loop/request"},
-	"loop/request":        {},
-	"include":             {},
+	"loop/backend": {"loop/request", "loop/internal/sys"},
+	"loop/backend/epoll": {
+		"loop/request", "loop/backend", "loop/backend/pool", "loop/internal/sys", "loop/internal/fdtable",
+	},
+	"loop/backend/uring": {
+		"loop/request", "loop/backend", "loop/backend/pool", "loop/internal/sys", "loop/internal/fdtable",
+	},
+	"loop/backend/pool":     {"loop/request", "loop/internal/sys"},
+	"loop/internal/sys":     {},
+	"loop/internal/wheel":   {"loop/request"},
+	"loop/internal/fdtable": {},
+	"loop/request":          {},
+	"include":               {},
 }
 
 // systemCalls are packages through which a system call can be made.

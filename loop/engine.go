@@ -4,8 +4,6 @@ import (
 	"runtime"
 	"sync/atomic"
 
-	"github.com/libloop/libloop/loop/backend"
-	"github.com/libloop/libloop/loop/backend/epoll"
 	"github.com/libloop/libloop/loop/backend/pool"
 	"github.com/libloop/libloop/loop/internal/sys"
 	"github.com/libloop/libloop/loop/request"
@@ -47,6 +45,7 @@ type Host interface {
 type Config struct {
 	Threads         int // loop threads, at least 1
 	BlockingThreads int // most threads of the blocking pool
+	Backend         BackendChoice
 	Host            Host
 	Shared          *request.Shared   // zeroed
 	Mailboxes       []request.Mailbox // zeroed, one for each thread
@@ -57,6 +56,16 @@ type Config struct {
 	Contain bool
 }
 
+// BackendChoice says which kernel interface a loop is to use. The numbers are those of loop.h.
+type BackendChoice int
+
+// The choices.
+const (
+	BackendAuto    BackendChoice = iota // io_uring, or epoll where that cannot be had
+	BackendEpoll                        // without any attempt at io_uring
+	BackendIOUring                      // or fail
+)
+
 // NewEngine makes a loop over the memory of its host. A negative errno says what could not be had;
 // nothing is left behind then.
 func NewEngine(config Config) (*Engine, int64) { return newEngine(sys.Linux{}, config) }
@@ -66,16 +75,12 @@ func newEngine(kernel sys.Kernel, config Config) (*Engine, int64) {
 	e.signal = func(fd int) { kernel.EventSignal(fd) }
 	e.pool = pool.New(kernel, config.BlockingThreads, e.work, e.post)
 	for i := range config.Threads {
-		w := &worker{engine: e, index: i, mailbox: &config.Mailboxes[i]}
-		b, errno := newBackend(kernel, w, e.pool)
-		if errno < 0 {
-			e.release()
-			return nil, errno
-		}
-		w.backend = b
-		w.mailbox.WakeFd = int32(b.WakeDescriptor())
-		e.workers = append(e.workers, w)
-		e.boxes = append(e.boxes, w.mailbox)
+		e.workers = append(e.workers, &worker{engine: e, index: i, mailbox: &config.Mailboxes[i]})
+		e.boxes = append(e.boxes, &config.Mailboxes[i])
+	}
+	if errno := e.openBackends(config.Backend, config.BlockingThreads); errno < 0 {
+		e.pool.Close()
+		return nil, errno
 	}
 	e.helpers.init()
 	e.returnAfter.Store(request.Never)
@@ -83,14 +88,10 @@ func newEngine(kernel sys.Kernel, config Config) (*Engine, int64) {
 	return e, 0
 }
 
-// newBackend chooses the backend of this system.
-func newBackend(kernel sys.Kernel, sink backend.Sink, pool *pool.Pool) (backend.Backend, int64) {
-	return epoll.New(kernel, sink, pool)
-}
-
 // Run delivers completions until nothing is pending or Stop is called.
 func (e *Engine) Run() (errno int64) {
 	defer e.Contained(&errno)
+	e.workers[0].attach()
 	for !e.shared.Stopped() && e.Pending() > 0 {
 		e.turn(-1)
 	}
@@ -101,6 +102,7 @@ func (e *Engine) Run() (errno int64) {
 // returns the number of completions. With nothing pending it returns at once.
 func (e *Engine) RunOnce(timeoutNs int64) (n int64) {
 	defer e.Contained(&n)
+	e.workers[0].attach()
 	before := e.completions()
 	e.runUntil(timeoutNs, func() bool { return e.completions() > before })
 	if errno := e.leave(); errno < 0 {
@@ -113,6 +115,7 @@ func (e *Engine) RunOnce(timeoutNs int64) (n int64) {
 // limit), or nothing is pending, or Stop is called.
 func (e *Engine) Wait(timeoutNs int64) (errno int64) {
 	defer e.Contained(&errno)
+	e.workers[0].attach()
 	e.runUntil(timeoutNs, e.shared.HasHarvest)
 	return e.leave()
 }
@@ -151,6 +154,9 @@ func (e *Engine) Stop() {
 func (e *Engine) Close() (errno int64) {
 	defer e.Contained(&errno)
 	const glanceNs = 1_000_000 // several workers, one thread: nobody wakes it for the others
+	for _, w := range e.workers {
+		w.attach()
+	}
 	for e.shared.InFlight(e.boxes) > 0 {
 		e.shared.TakeStop()
 		e.discardHarvest()

@@ -66,7 +66,7 @@ func TestInitThatFailsAnywhereLeavesNothingBehind(t *testing.T) {
 	failures := 0
 	for at := int64(1); ; at++ {
 		kernel := &faulty{failAt: at, errno: -int64(syscall.EMFILE)}
-		l, err := newLoop(kernel, threads, 8)
+		l, err := newLoop(kernel, Options{Threads: threads, BlockingThreads: 8, Backend: BackendEpoll})
 		if err == nil {
 			must(t, l.Close())
 			break
@@ -89,7 +89,7 @@ func TestInitThatFailsAnywhereLeavesNothingBehind(t *testing.T) {
 
 func TestPollServesWhatEpollHasNoRoomFor(t *testing.T) {
 	for _, errno := range []syscall.Errno{syscall.ENOSPC, syscall.ENOMEM} {
-		l, err := newLoop(&faulty{refuseAdd: -int64(errno)}, 1, 8)
+		l, err := newLoop(&faulty{refuseAdd: -int64(errno)}, Options{Threads: 1, BlockingThreads: 8, Backend: BackendEpoll})
 		must(t, err)
 		reader, writer := pipe(t)
 		idle, _ := pipe(t)
@@ -127,7 +127,7 @@ func TestPollServesWhatEpollHasNoRoomFor(t *testing.T) {
 }
 
 func TestStopWorksWhileOnlyPollWaits(t *testing.T) {
-	l, err := newLoop(&faulty{refuseAdd: -int64(syscall.ENOSPC)}, 1, 8)
+	l, err := newLoop(&faulty{refuseAdd: -int64(syscall.ENOSPC)}, Options{Threads: 1, BlockingThreads: 8, Backend: BackendEpoll})
 	must(t, err)
 	reader, _ := pipe(t)
 	var wait Request
@@ -146,7 +146,7 @@ func TestStopWorksWhileOnlyPollWaits(t *testing.T) {
 func TestInterruptedWaitsDoNotFireTimersEarly(t *testing.T) {
 	kernel := &faulty{}
 	kernel.interrupts.Store(50)
-	l, err := newLoop(kernel, 1, 8)
+	l, err := newLoop(kernel, Options{Threads: 1, BlockingThreads: 8, Backend: BackendEpoll})
 	must(t, err)
 	var timer Request
 	const delay = 5 * time.Millisecond
@@ -166,7 +166,7 @@ func TestInterruptedWaitsDoNotFireTimersEarly(t *testing.T) {
 func TestAPanicInTheEngineBreaksTheLoopAndNothingElse(t *testing.T) {
 	l := &Loop{boxes: make([]request.Mailbox, 1)}
 	engine, errno := newEngine(&broken{}, Config{
-		Threads: 1, BlockingThreads: 8,
+		Threads: 1, BlockingThreads: 8, Backend: BackendEpoll,
 		Host: program{l}, Shared: &l.shared, Mailboxes: l.boxes, Contain: true,
 	})
 	must(t, sys.Error(errno))

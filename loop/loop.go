@@ -13,6 +13,7 @@ import (
 type Options struct {
 	Threads         int // threads that run callbacks, the caller of Run included; 0 = 1
 	BlockingThreads int // most threads for blocking work; 0 = 8
+	Backend         BackendChoice
 }
 
 // Loop is an event loop for Go programs.
@@ -43,14 +44,16 @@ func New(options Options) (*Loop, error) {
 	if threads < 0 || threads > most || blocking < 0 || blocking > most {
 		return nil, sys.Error(sys.EINVAL)
 	}
-	return newLoop(sys.Linux{}, threads, blocking)
+	options.Threads, options.BlockingThreads = threads, blocking
+	return newLoop(sys.Linux{}, options)
 }
 
-func newLoop(kernel sys.Kernel, threads, blocking int) (*Loop, error) {
-	l := &Loop{boxes: make([]request.Mailbox, threads)}
+func newLoop(kernel sys.Kernel, options Options) (*Loop, error) {
+	l := &Loop{boxes: make([]request.Mailbox, options.Threads)}
 	engine, errno := newEngine(kernel, Config{
-		Threads:         threads,
-		BlockingThreads: blocking,
+		Threads:         options.Threads,
+		BlockingThreads: options.BlockingThreads,
+		Backend:         options.Backend,
 		Host:            program{l},
 		Shared:          &l.shared,
 		Mailboxes:       l.boxes,

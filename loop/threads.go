@@ -152,6 +152,7 @@ func (w *worker) work() {
 	e := w.engine
 	var errno int64
 	defer e.Contained(&errno)
+	w.attach()
 	for !e.helpers.leaving.Load() && !e.shared.Stopped() {
 		if w.turn(-1) == 0 {
 			w.assist()

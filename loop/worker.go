@@ -88,6 +88,13 @@ func (w *worker) turn(limitNs int64) int {
 	return w.engine.deliver(w)
 }
 
+// attach says that the calling thread drives the worker from now on.
+func (w *worker) attach() {
+	w.mu.Lock()
+	w.backend.Attach()
+	w.mu.Unlock()
+}
+
 // advance turns what is due into results.
 func (w *worker) advance() {
 	w.expire()

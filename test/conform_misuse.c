@@ -308,7 +308,9 @@ LOOP_TEST(a_buffer_that_is_partly_there_is_used_as_far_as_it_is)
     assert_result(RESULT_OF(loop, loop_read, by_loop, last_bytes, 8), read(by_system, last_bytes, 8));
     assert_result(RESULT_OF(loop, loop_pwrite, by_loop, last_bytes, 8, 2),
                   pwrite(by_system, last_bytes, 8, 2));
-    assert_int_equal(lseek(by_loop, 0, SEEK_CUR), lseek(by_system, 0, SEEK_CUR));
+    if (strcmp(loop_backend_name(loop), "io_uring") != 0) { /* docs/limits.md: it leaves the position alone */
+        assert_int_equal(lseek(by_loop, 0, SEEK_CUR), lseek(by_system, 0, SEEK_CUR));
+    }
     close(by_loop);
     close(by_system);
     munmap(memory, 2 * page);

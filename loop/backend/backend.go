@@ -20,6 +20,9 @@ type Backend interface {
 	// Name names the kernel interface.
 	Name() string
 
+	// Attach says that the calling thread drives the backend from now on, until another one does.
+	Attach()
+
 	// Start begins an operation: OpWait, OpWatch, OpOpen, OpClose, OpRead, OpWrite or OpAccess. The backend
 	// gives it to Sink.Finish exactly once, now or later.
 	Start(r *request.Request)

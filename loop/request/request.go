@@ -49,6 +49,10 @@ const (
 	MarkTimeoutFirst                    // a timer whose timeout is over before it is due
 	MarkReleased                        // was held for a control message; capi/layout.h has this one, too
 	MarkFileShown                       // an edge-triggered watch of a file had its one shot
+	MarkInKernel                        // linked into the list of what the kernel has
+	MarkArmed                           // an edge-triggered watch that the kernel reports to, also between shots
+	MarkBacklog                         // linked into the backlog: the kernel had no room
+	MarkCancelSent                      // the kernel was asked to end it
 )
 
 // Request is one operation in flight, in the memory of the program. The first four fields are public in

@@ -117,7 +117,7 @@ func (b *Backend) startClose(r *request.Request) {
 		q.Marks &^= request.MarkPooled
 		b.sink.Finish(q, sys.ECANCELED)
 	}
-	e := b.table.find(int(r.Fd))
+	e := b.table.Find(r.Fd)
 	if e == nil {
 		b.block(r)
 		return
@@ -138,5 +138,5 @@ func (b *Backend) startClose(r *request.Request) {
 		b.block(r)
 		return
 	}
-	b.sink.Finish(r, b.kernel.Close(e.fd, true))
+	b.sink.Finish(r, b.kernel.Close(int(r.Fd), true))
 }

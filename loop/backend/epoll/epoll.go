@@ -5,6 +5,7 @@ import (
 
 	"github.com/libloop/libloop/loop/backend"
 	"github.com/libloop/libloop/loop/backend/pool"
+	"github.com/libloop/libloop/loop/internal/fdtable"
 	"github.com/libloop/libloop/loop/internal/sys"
 	"github.com/libloop/libloop/loop/request"
 )
@@ -21,7 +22,7 @@ type Backend struct {
 	pool   *pool.Pool
 
 	epfd, wakeFd int
-	table        table
+	table        fdtable.Table[entry]
 	unarmed      []*entry // entries whose registration must be renewed before the next wait
 	waiters      int      // requests in waiter lists, and edge-triggered watches between two shots
 
@@ -61,6 +62,9 @@ func New(kernel sys.Kernel, sink backend.Sink, pool *pool.Pool) (*Backend, int64
 
 // Name implements backend.Backend.
 func (b *Backend) Name() string { return "epoll" }
+
+// Attach implements backend.Backend. To epoll one thread is like another.
+func (b *Backend) Attach() {}
 
 // Start implements backend.Backend.
 func (b *Backend) Start(r *request.Request) {
@@ -103,7 +107,7 @@ func (b *Backend) Return(r *request.Request) {
 func (b *Backend) Cancel(r *request.Request) {
 	switch {
 	case r.Marked(request.MarkWaiting):
-		b.forget(b.table.find(int(r.Fd)), r)
+		b.forget(b.table.Find(r.Fd), r)
 		b.sink.Finish(r, sys.ECANCELED)
 	case r.Marked(request.MarkPooled) && b.pool.Cancel(pool.Files, r):
 		r.Marks &^= request.MarkPooled
@@ -113,7 +117,7 @@ func (b *Backend) Cancel(r *request.Request) {
 
 // CancelAll implements backend.Backend.
 func (b *Backend) CancelAll() {
-	b.table.each(b.cancelWaiters)
+	b.table.Each(b.cancelWaiters)
 }
 
 // Flush implements backend.Backend.
@@ -150,7 +154,7 @@ func (b *Backend) Collect() {
 		if data == wakeTag {
 			continue
 		}
-		e := b.table.find(int(int32(uint32(data))))
+		e := b.table.Find(int64(int32(uint32(data))))
 		if e == nil || e.generation != uint32(data>>32) {
 			b.stale.Add(1)
 			continue

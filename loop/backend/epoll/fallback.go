@@ -45,7 +45,7 @@ func (b *Backend) pollInstead(e *entry) {
 // collectFallback serves what the poll set reported.
 func (b *Backend) collectFallback() {
 	for _, p := range b.fallback.take() {
-		e := b.table.find(p.fd)
+		e := b.table.Find(int64(p.fd))
 		if !e.polled || e.generation != p.generation {
 			b.stale.Add(1)
 			continue

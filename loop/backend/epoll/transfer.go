@@ -1,9 +1,9 @@
 package epoll
 
 import (
-	"math"
 	"unsafe"
 
+	"github.com/libloop/libloop/loop/backend"
 	"github.com/libloop/libloop/loop/backend/pool"
 	"github.com/libloop/libloop/loop/internal/sys"
 	"github.com/libloop/libloop/loop/request"
@@ -24,33 +24,17 @@ type probe struct {
 
 // startTransfer begins a read or write: at once if it does not block, otherwise behind those that wait.
 func (b *Backend) startTransfer(r *request.Request) {
-	if errno := check(r); errno != 0 {
+	if errno := backend.CheckTransfer(r); errno != 0 {
 		b.sink.Finish(r, errno)
 		return
 	}
-	if e := b.table.find(int(r.Fd)); e == nil || e.waiters[directionOf(r)].Empty() {
+	if e := b.table.Find(r.Fd); e == nil || e.waiters[directionOf(r)].Empty() {
 		if n := b.try(r); n != sys.EAGAIN && n != sys.ENOTSUP {
 			b.complete(r, n)
 			return
 		}
 	}
 	b.await(r)
-}
-
-// check finds what is wrong with the operands of a transfer before the kernel sees them. It does so where
-// the kernel would answer differently for different kinds of descriptors, or only once there are bytes.
-func check(r *request.Request) int64 {
-	switch {
-	case r.Offset < request.CurrentPosition:
-		return sys.EINVAL
-	case r.Vector:
-		return 0
-	case r.Length > math.MaxInt64:
-		return sys.EINVAL
-	case r.Address == 0 && r.Length > 0:
-		return sys.EFAULT
-	}
-	return 0
 }
 
 // try makes a transfer without blocking. -EAGAIN: it would block; -EOPNOTSUPP: the descriptor cannot tell.

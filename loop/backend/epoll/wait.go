@@ -1,18 +1,14 @@
 package epoll
 
 import (
+	"github.com/libloop/libloop/loop/backend"
 	"github.com/libloop/libloop/loop/internal/sys"
 	"github.com/libloop/libloop/loop/request"
 )
 
-const (
-	directionEvents = request.Readable | request.Writable
-	knownEvents     = directionEvents | request.EdgeTriggered
-)
-
 // startWait begins a wait for readiness, of one shot or many.
 func (b *Backend) startWait(r *request.Request) {
-	if r.Events&^knownEvents != 0 {
+	if r.Events&^backend.KnownEvents != 0 {
 		b.sink.Finish(r, sys.EINVAL)
 		return
 	}
@@ -21,20 +17,20 @@ func (b *Backend) startWait(r *request.Request) {
 
 // await puts a request in the waiter list of its descriptor.
 func (b *Backend) await(r *request.Request) {
-	fd := int(r.Fd)
-	e := b.table.find(fd)
+	e := b.table.Find(r.Fd)
 	if e == nil {
-		if !b.kernel.IsOpen(fd) {
+		if !b.kernel.IsOpen(int(r.Fd)) {
 			b.sink.Finish(r, sys.EBADF)
 			return
 		}
-		e = b.table.get(fd)
+		e = b.table.Get(r.Fd)
 	}
+	e.fd = int(r.Fd)
 	if r.Op == request.OpWatch {
 		r.Generation = e.closings
 		if r.Events&request.EdgeTriggered != 0 {
 			e.edgeWatches++
-			e.edgeEvents |= r.Events & directionEvents
+			e.edgeEvents |= r.Events & backend.DirectionEvents
 			b.waiters++
 		}
 	}
@@ -49,9 +45,9 @@ func directionOf(r *request.Request) direction {
 		return reading
 	case r.Op == request.OpWrite:
 		return writing
-	case r.Events&directionEvents == request.Readable:
+	case r.Events&backend.DirectionEvents == request.Readable:
 		return reading
-	case r.Events&directionEvents == request.Writable:
+	case r.Events&backend.DirectionEvents == request.Writable:
 		return writing
 	}
 	return either
@@ -104,7 +100,7 @@ func (b *Backend) endWatch(e *entry, r *request.Request) {
 
 // resumeWatch puts a watch back in its list after a shot was delivered.
 func (b *Backend) resumeWatch(r *request.Request) {
-	e := b.table.find(int(r.Fd))
+	e := b.table.Find(r.Fd)
 	if r.Marked(request.MarkCancel) || r.Generation != e.closings {
 		b.endWatch(e, r)
 		b.sink.Finish(r, sys.ECANCELED)
@@ -127,14 +123,14 @@ func (b *Backend) resumeWatch(r *request.Request) {
 
 // Modify implements backend.Backend.
 func (b *Backend) Modify(r *request.Request, events uint32) {
-	e := b.table.find(int(r.Fd))
+	e := b.table.Find(r.Fd)
 	waiting := r.Marked(request.MarkWaiting)
 	if waiting {
 		b.delist(e, r)
 	}
-	r.Events = events&directionEvents | r.Events&request.EdgeTriggered
+	r.Events = events&backend.DirectionEvents | r.Events&request.EdgeTriggered
 	if r.Events&request.EdgeTriggered != 0 {
-		e.edgeEvents |= r.Events & directionEvents
+		e.edgeEvents |= r.Events & backend.DirectionEvents
 	}
 	if waiting {
 		b.enlist(e, r)
@@ -158,7 +154,7 @@ func (b *Backend) queue(e *entry) {
 
 // serve gives the events of a descriptor to its waiters.
 func (b *Backend) serve(e *entry, events uint32) {
-	mask := eventMask(events)
+	mask := backend.EventMask(events)
 	if e.edge() {
 		e.latched |= mask
 	}
@@ -206,22 +202,4 @@ func (b *Backend) serveWait(e *entry, r *request.Request, mask uint32) {
 	}
 	b.delist(e, r)
 	b.sink.Shoot(r, int64(mask))
-}
-
-// eventMask translates epoll's events to those of loop.h. For a pipe without writers the kernel says EPOLLHUP
-// alone; but a read does not block then: it finds the end.
-func eventMask(events uint32) (mask uint32) {
-	if events&(sys.EpollIn|sys.EpollHup) != 0 {
-		mask |= request.Readable
-	}
-	if events&sys.EpollOut != 0 {
-		mask |= request.Writable
-	}
-	if events&(sys.EpollHup|sys.EpollRdHup) != 0 {
-		mask |= request.Hangup
-	}
-	if events&sys.EpollErr != 0 {
-		mask |= request.Error
-	}
-	return mask
 }

@@ -229,13 +229,40 @@ func (Linux) Access(dirfd int, path uintptr, mode uint32, flags int) int64 {
 
 // IsOpen implements Kernel.
 func (Linux) IsOpen(fd int) bool {
-	return fast(unix.SYS_FCNTL, uintptr(fd), unix.F_GETFD, 0, 0, 0, 0) >= 0
+	return fd == int(int32(fd)) && fast(unix.SYS_FCNTL, uintptr(fd), unix.F_GETFD, 0, 0, 0, 0) >= 0
+}
+
+// IsPipe implements Kernel.
+func (Linux) IsPipe(fd int) bool {
+	return fast(unix.SYS_FCNTL, uintptr(fd), unix.F_GETPIPE_SZ, 0, 0, 0, 0) >= 0
+}
+
+// IsFile implements Kernel.
+func (Linux) IsFile(fd int) bool {
+	var status unix.Stat_t
+	fast(unix.SYS_FSTAT, uintptr(fd), uintptr(unsafe.Pointer(&status)), 0, 0, 0, 0)
+	kind := status.Mode & unix.S_IFMT
+	return kind == unix.S_IFREG || kind == unix.S_IFDIR
 }
 
 // IsNonblocking implements Kernel.
 func (Linux) IsNonblocking(fd int) bool {
 	flags := fast(unix.SYS_FCNTL, uintptr(fd), unix.F_GETFL, 0, 0, 0, 0)
 	return flags >= 0 && flags&unix.O_NONBLOCK != 0
+}
+
+// ThreadID implements Kernel.
+func (Linux) ThreadID() int64 {
+	return fast(unix.SYS_GETTID, 0, 0, 0, 0, 0, 0)
+}
+
+// InterruptThreads implements Kernel.
+func (Linux) InterruptThreads() {
+	const expedited, registerExpedited = 1 << 3, 1 << 4 // MEMBARRIER_CMD_PRIVATE_EXPEDITED and its registration
+	if fast(unix.SYS_MEMBARRIER, expedited, 0, 0, 0, 0, 0) == EPERM {
+		fast(unix.SYS_MEMBARRIER, registerExpedited, 0, 0, 0, 0, 0)
+		fast(unix.SYS_MEMBARRIER, expedited, 0, 0, 0, 0, 0)
+	}
 }
 
 // FutexWait implements Kernel.
@@ -249,3 +276,12 @@ func (Linux) FutexWait(word *uint32, value uint32, timeoutNs int64) {
 func (Linux) FutexWake(word *uint32) {
 	unix.RawSyscall6(unix.SYS_FUTEX, uintptr(unsafe.Pointer(word)), futexWakePrivate, 1, 0, 0, 0)
 }
+
+// OpensNonblocking, OpensForReading and OpensForWriting tell what the flags of an open ask for.
+func OpensNonblocking(flags uint64) bool { return flags&unix.O_NONBLOCK != 0 }
+
+// OpensForReading reports whether they ask for reading alone.
+func OpensForReading(flags uint64) bool { return flags&unix.O_ACCMODE == unix.O_RDONLY }
+
+// OpensForWriting reports whether they ask for writing alone.
+func OpensForWriting(flags uint64) bool { return flags&unix.O_ACCMODE == unix.O_WRONLY }

@@ -47,8 +47,29 @@ type Kernel interface {
 	Access(dirfd int, path uintptr, mode uint32, flags int) int64
 	// IsOpen reports whether a number is an open descriptor.
 	IsOpen(fd int) bool
+	// IsPipe reports whether it is that of a pipe or FIFO, IsFile that of a regular file or directory.
+	IsPipe(fd int) bool
+	IsFile(fd int) bool
 	// IsNonblocking reports whether O_NONBLOCK is set on the descriptor.
 	IsNonblocking(fd int) bool
+
+	// RingSetup makes an io_uring instance of so many submissions, closed on exec.
+	RingSetup(entries uint32, params *RingParams) int64
+	// RingMap maps the memory that offset (RingMapRings, RingMapEntries) names; RingUnmap undoes it.
+	RingMap(fd int, offset, length uintptr) (memory uintptr, errno int64)
+	RingUnmap(memory, length uintptr)
+	// RingEnter submits, and has the kernel make the completions that it can; with wait > 0 it waits until
+	// there are as many, at most timeoutNs (< 0: no limit). It returns the number of submissions taken;
+	// EINTR and ETIME are a return of 0. The kernel says in the memory of the ring what it did.
+	RingEnter(fd int, submit, wait uint32, timeoutNs int64, memory *RingTimeout) int64
+	// RingSupports reports whether the kernel knows all of these opcodes.
+	RingSupports(fd int, opcodes ...uint8) bool
+	// RingLimitThreads sets how many threads of the kernel may work on files for this ring at a time.
+	RingLimitThreads(fd int, files uint32) int64
+	// ThreadID returns the number of the calling thread.
+	ThreadID() int64
+	// InterruptThreads makes every thread of this process that runs user code pass through the kernel.
+	InterruptThreads()
 
 	// FutexWait sleeps while *word == value, at most timeoutNs. It may return early.
 	FutexWait(word *uint32, value uint32, timeoutNs int64)
@@ -60,6 +81,9 @@ type Kernel interface {
 const (
 	EPERM     = -int64(unix.EPERM)
 	ENOENT    = -int64(unix.ENOENT)
+	EINTR     = -int64(unix.EINTR)
+	ENXIO     = -int64(unix.ENXIO)
+	ESPIPE    = -int64(unix.ESPIPE)
 	EIO       = -int64(unix.EIO)
 	EBADF     = -int64(unix.EBADF)
 	EAGAIN    = -int64(unix.EAGAIN)

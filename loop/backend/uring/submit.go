@@ -1,0 +1,252 @@
+package uring
+
+import (
+	"unsafe"
+
+	"github.com/libloop/libloop/loop/backend"
+	"github.com/libloop/libloop/loop/backend/pool"
+	"github.com/libloop/libloop/loop/internal/sys"
+	"github.com/libloop/libloop/loop/request"
+)
+
+// What a completion carries: the address of its request, or in the lowest bits one of these.
+const (
+	tagWake   = 1 // the wake poll; above it its number
+	tagCancel = 2 // a cancel that changed nothing
+	tagMask   = 7
+)
+
+// Start implements backend.Backend.
+func (b *Backend) Start(r *request.Request) {
+	switch r.Op {
+	case request.OpAccess:
+		b.block(r)
+	case request.OpOpen:
+		b.issue(r)
+	default:
+		b.startOnDescriptor(r)
+	}
+}
+
+func (b *Backend) startOnDescriptor(r *request.Request) {
+	e := b.table.Find(r.Fd)
+	if e == nil {
+		if !b.kernel.IsOpen(int(r.Fd)) {
+			b.sink.Finish(r, sys.EBADF)
+			return
+		}
+		e = b.table.Get(r.Fd)
+	}
+	if errno := b.check(e, r); errno < 0 {
+		b.sink.Finish(r, errno)
+		return
+	}
+	switch r.Op {
+	case request.OpWatch:
+		r.Generation = e.closings
+		r.Length = 0 // the latch of an edge-triggered watch
+	case request.OpClose:
+		b.prepareClose(e, r.Fd)
+	}
+	b.issue(r)
+}
+
+// check finds what is wrong with the operands of a request before the kernel sees them.
+func (b *Backend) check(e *entry, r *request.Request) int64 {
+	switch r.Op {
+	case request.OpWait, request.OpWatch:
+		if r.Events&^backend.KnownEvents != 0 {
+			return sys.EINVAL
+		}
+	case request.OpRead, request.OpWrite:
+		if errno := backend.CheckTransfer(r); errno < 0 {
+			return errno
+		}
+		if r.Offset >= 0 && !e.seekable {
+			e.seekable = b.tryNothing(r) != sys.ESPIPE
+			if !e.seekable {
+				return sys.ESPIPE
+			}
+		}
+	}
+	return 0
+}
+
+// tryNothing makes a transfer of no bytes at an offset.
+func (b *Backend) tryNothing(r *request.Request) int64 {
+	const noVector, noCount = 0, 0
+	if r.Op == request.OpRead {
+		return b.kernel.ReadNow(int(r.Fd), noVector, noCount, 0)
+	}
+	return b.kernel.WriteNow(int(r.Fd), noVector, noCount, 0)
+}
+
+// prepareClose ends what is on a descriptor.
+func (b *Backend) prepareClose(e *entry, fd int64) {
+	queued := b.pool.CancelFd(fd)
+	for r := queued.Pop(); r != nil; r = queued.Pop() {
+		r.Marks &^= request.MarkPooled
+		b.sink.Finish(r, sys.ECANCELED)
+	}
+	for r := b.backlog.First(); r != nil; {
+		next := r.Next
+		if r.Op != request.OpOpen && r.Fd == fd {
+			b.Cancel(r)
+		}
+		r = next
+	}
+	b.cancelInFlight(e)
+	e.closings++
+	e.seekable = false
+}
+
+// issue hands a request to the kernel, or to the backlog when the kernel takes no more.
+func (b *Backend) issue(r *request.Request) {
+	sqe := b.ring.next()
+	if sqe == nil {
+		r.Marks |= request.MarkBacklog
+		b.backlog.Push(r)
+		return
+	}
+	sqe.UserData = uint64(uintptr(unsafe.Pointer(r)))
+	b.fill(sqe, r)
+	b.list(r)
+}
+
+// list and unlist put a request in the list of what the kernel has on its descriptor, and take it out.
+func (b *Backend) list(r *request.Request) {
+	r.Marks |= request.MarkInKernel
+	b.entryOf(r).inFlight.Push(r)
+}
+
+func (b *Backend) unlist(r *request.Request) {
+	r.Marks &^= request.MarkInKernel
+	b.entryOf(r).inFlight.Remove(r)
+}
+
+func (b *Backend) entryOf(r *request.Request) *entry {
+	if r.Op == request.OpOpen {
+		return &b.others
+	}
+	return b.table.Find(r.Fd)
+}
+
+// fill translates a request.
+func (b *Backend) fill(sqe *sys.RingSqe, r *request.Request) {
+	sqe.Fd = int32(r.Fd)
+	switch r.Op {
+	case request.OpWait:
+		sqe.Opcode, sqe.OpFlags = sys.RingOpPollAdd, pollEvents(r.Events)
+	case request.OpWatch:
+		sqe.Opcode, sqe.OpFlags = sys.RingOpPollAdd, pollEvents(r.Events)
+		if r.Events&request.EdgeTriggered != 0 {
+			sqe.Length = sys.RingPollMulti
+			r.Mode = r.Events
+			r.Marks |= request.MarkArmed
+		}
+	case request.OpRead, request.OpWrite:
+		if r.Marked(request.MarkBlocked) {
+			sqe.Opcode, sqe.OpFlags = sys.RingOpPollAdd, transferEvents(r.Op)
+		} else {
+			b.fillTransfer(sqe, r)
+		}
+	case request.OpOpen:
+		sqe.Opcode = sys.RingOpOpenat
+		sqe.Address, sqe.Length, sqe.OpFlags = uint64(r.Address), r.Mode, uint32(r.Length)
+	case request.OpClose:
+		sqe.Opcode = sys.RingOpClose
+	}
+}
+
+func (b *Backend) fillTransfer(sqe *sys.RingSqe, r *request.Request) {
+	const most = 0x7ffff000 // what a call moves at most; the field has 32 bits
+	sqe.Address, sqe.Offset = uint64(r.Address), uint64(r.Offset)
+	sqe.Length = uint32(min(r.Length, most))
+	switch {
+	case r.Op == request.OpRead && r.Vector:
+		sqe.Opcode = sys.RingOpReadv
+	case r.Op == request.OpRead:
+		sqe.Opcode = sys.RingOpRead
+	case r.Vector:
+		sqe.Opcode, sqe.OpFlags = sys.RingOpWritev, b.noSignal
+	default:
+		sqe.Opcode, sqe.OpFlags = sys.RingOpWrite, b.noSignal
+	}
+}
+
+// pollEvents returns what a wait asks of poll. A half close counts as a hang-up.
+func pollEvents(events uint32) uint32 {
+	asked := uint32(sys.EpollRdHup)
+	if events&request.Readable != 0 {
+		asked |= sys.EpollIn
+	}
+	if events&request.Writable != 0 {
+		asked |= sys.EpollOut
+	}
+	return asked
+}
+
+func transferEvents(op request.Op) uint32 {
+	if op == request.OpRead {
+		return sys.EpollIn | sys.EpollRdHup
+	}
+	return sys.EpollOut
+}
+
+// awaitReadiness makes a transfer, which did not get through, wait until it is worth another try.
+func (b *Backend) awaitReadiness(r *request.Request) {
+	if r.Marked(request.MarkCancel) {
+		b.sink.Finish(r, sys.ECANCELED)
+		return
+	}
+	r.Marks |= request.MarkBlocked
+	b.issue(r)
+}
+
+// block hands a request to the pool.
+func (b *Backend) block(r *request.Request) {
+	r.Marks |= request.MarkPooled
+	b.pool.Submit(pool.Files, r)
+}
+
+// interrupt asks the kernel to end a request that it has. Its completion follows, at once or, if the kernel
+// cannot interrupt it, in time.
+func (b *Backend) interrupt(r *request.Request) {
+	if r.Marked(request.MarkCancelSent) {
+		return
+	}
+	sqe := b.ring.next()
+	if sqe == nil {
+		b.owesCancels = true
+		return
+	}
+	r.Marks |= request.MarkCancelSent
+	sqe.Opcode, sqe.Flags, sqe.UserData = sys.RingOpAsyncCancel, sys.RingSqeSkipSuccess, tagCancel
+	sqe.Address = uint64(uintptr(unsafe.Pointer(r)))
+}
+
+// payCancels sends the cancels that found no place.
+func (b *Backend) payCancels() {
+	b.owesCancels = false
+	pay := func(e *entry) {
+		for r := e.inFlight.First(); r != nil && !b.owesCancels; r = r.Next {
+			if r.Marked(request.MarkCancel) {
+				b.interrupt(r)
+			}
+		}
+	}
+	b.table.Each(pay)
+	pay(&b.others)
+}
+
+// armWake polls the wake descriptor, for ever. It is never read: each signal makes a completion.
+func (b *Backend) armWake() {
+	sqe := b.ring.next()
+	if sqe == nil {
+		return
+	}
+	b.waking = true
+	b.wakeID++
+	sqe.Opcode, sqe.Fd, sqe.OpFlags, sqe.Length = sys.RingOpPollAdd, int32(b.wakeFd), sys.EpollIn, sys.RingPollMulti
+	sqe.UserData = b.wakeID<<3 | tagWake
+}
