@@ -24,7 +24,7 @@ static int find(loop_t *loop, struct request *request, uint64_t ops) {
     uint64_t state = state_load(request);
     if (state == 0) return LOOP_ENOENT;
     if ((state & STATE_MAGIC_MASK) != STATE_MAGIC) return LOOP_EINVAL;
-    if (request->owner != loop) return LOOP_ENOENT;
+    if (request->owner != loop->id) return LOOP_ENOENT;
     return ops >> request->op & 1 ? 0 : LOOP_EINVAL;
 }
 

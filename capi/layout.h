@@ -38,7 +38,7 @@ struct request {
     int64_t            result;
     uint64_t           timeout_ns;
     uint32_t           flags;
-    uint32_t           reserved32;
+    uint32_t           owner; /* struct loop.id, for identity checks */
     _Atomic uint64_t   state; /* state.h */
     struct request    *next;
     loop_callback_t    callback;
@@ -47,22 +47,21 @@ struct request {
     bool               queued; /* the pool's */
     uint8_t            pad;
     uint32_t           marks; /* the engine's; 0 when accepted */
+    struct request    *prev;
     int64_t            fd;
     uintptr_t          address; /* address and length form a struct iovec */
     uint64_t           length;
     int64_t            offset;
     uint64_t           deadline_ns;
-    struct request    *prev;
     struct request    *timer_next;
     struct request    *timer_prev;
     struct request    *control_next;
-    loop_t            *owner;
     _Atomic uint32_t   new_events;
     uint32_t           mode;
     uint32_t           generation;
     uint32_t           events;
     uint64_t           timeout_at_ns;
-    uint64_t           unused[11];
+    uint64_t           unused[12];
 };
 
 #define RING_SIZE 256
@@ -117,6 +116,7 @@ struct shared {
 struct loop {
     struct shared    shared;
     void            *engine; /* mattn/go-pointer's stand-in for the Go engine */
+    uint32_t         id;        /* of this memory, for ever */
     bool             uses_ring; /* io_uring; otherwise epoll */
     _Atomic uint64_t entries;
     /* Owner: who runs the loop. */

@@ -50,8 +50,10 @@ static struct loop *allocate(uint32_t threads) {
     if (loop == NULL) {
         void *memory;
         if (posix_memalign(&memory, cache_line, size) != 0) return NULL;
+        static _Atomic uint32_t last_id;
         loop = memory;
         memset(loop, 0, size);
+        loop->id = atomic_fetch_add(&last_id, 1) + 1;
     }
     loop->capacity = threads;
     return loop;
@@ -59,9 +61,10 @@ static struct loop *allocate(uint32_t threads) {
 
 /* Makes the memory of a loop as good as new, but for the count of threads that are about to look at it. */
 static void clear(struct loop *loop) {
-    uint32_t threads = loop->capacity;
+    uint32_t threads = loop->capacity, id = loop->id;
     memset(loop, 0, sizeof *loop);
     loop->capacity = threads;
+    loop->id = id;
     for (uint32_t i = 0; i < threads; i++) {
         char *mailbox = (char *)&loop->mailboxes[i];
         const size_t before = offsetof(struct mailbox, wakers);

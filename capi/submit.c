@@ -68,7 +68,7 @@ static inline int commit(struct admission *a, enum op op, bool vector, loop_call
     request->queued = false;
     request->marks = 0;
     request->callback = callback;
-    request->owner = a->loop;
+    request->owner = a->loop->id;
     if (request->timeout_ns != 0) {
         request->timeout_at_ns = time_after(loop_now(a->loop), request->timeout_ns);
     }

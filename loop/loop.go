@@ -24,12 +24,16 @@ type Options struct {
 // callback), ESHUTDOWN (the loop is closed).
 type Loop struct {
 	engine  *Engine
+	id      uint32 // tells this loop's requests from another one's
 	shared  request.Shared
 	boxes   []request.Mailbox
 	next    atomic.Uint32    // spreads requests over the workers
 	fetched *request.Request // taken for harvest and not fetched yet
 	shown   *request.Request // shots that Wait returned: they stay as they are until the next call
 }
+
+// lastID is the number of the loop that was made last.
+var lastID atomic.Uint32
 
 // New makes a loop. End it with Close.
 func New(options Options) (*Loop, error) {
@@ -49,7 +53,7 @@ func New(options Options) (*Loop, error) {
 }
 
 func newLoop(kernel sys.Kernel, options Options) (*Loop, error) {
-	l := &Loop{boxes: make([]request.Mailbox, options.Threads)}
+	l := &Loop{boxes: make([]request.Mailbox, options.Threads), id: lastID.Add(1)}
 	engine, errno := newEngine(kernel, Config{
 		Threads:         options.Threads,
 		BlockingThreads: options.BlockingThreads,

@@ -54,7 +54,7 @@ func (l *Loop) OnNextTick(r *Request, done func(*Request)) error {
 
 // CancelOnNextTick takes back a tick. True: it will not complete. False: too late, or not a tick in flight.
 func (l *Loop) CancelOnNextTick(r *Request) bool {
-	return r.core.Owner == l.identity() && r.core.Op == request.OpTick && r.core.Phase() == request.Queued &&
+	return r.core.Owner == l.id && r.core.Op == request.OpTick && r.core.Phase() == request.Queued &&
 		l.engine.Withdraw(&r.core, false)
 }
 
@@ -179,9 +179,6 @@ func (r *Request) setOperand(memory []byte) {
 	r.core.Address = uintptr(r.operand)
 }
 
-// identity tells this loop's requests from another one's.
-func (l *Loop) identity() uintptr { return uintptr(unsafe.Pointer(&l.shared)) }
-
 // spread chooses a worker for a request that has no home.
 func (l *Loop) spread() int { return int(l.next.Add(1)) % len(l.boxes) }
 
@@ -208,7 +205,7 @@ func (l *Loop) submit(r *Request, worker int, done func(*Request), fill func()) 
 		return sys.Error(sys.EINVAL)
 	}
 	r.callback = done
-	r.core.Owner = l.identity()
+	r.core.Owner = l.id
 	r.core.Marks = 0
 	fill()
 	if r.core.TimeoutNs != 0 {
@@ -228,7 +225,7 @@ func (l *Loop) submit(r *Request, worker int, done func(*Request), fill func()) 
 
 // control sends a message to the worker that has a request.
 func (l *Loop) control(r *Request, flags uint64) bool {
-	if r.core.Owner != l.identity() {
+	if r.core.Owner != l.id {
 		return false
 	}
 	switch r.core.AskControl(flags) {

@@ -58,6 +58,8 @@ const (
 // Request is one operation in flight, in the memory of the program. The first four fields are public in
 // loop.h; the others are private to the loop.
 //
+// The order is that of the cache lines: a tick needs the first 64 bytes, a timer or a transfer 128.
+//
 // A field is written by the submitter before it accepts the request, and by the worker that has the request
 // from then until delivery, unless it says otherwise.
 type Request struct {
@@ -65,7 +67,7 @@ type Request struct {
 	Result    int64
 	TimeoutNs uint64
 	Flags     uint32
-	_         uint32
+	Owner     uint32 // number of the loop, for identity checks
 
 	state    atomic.Uint64 // see state.go
 	Next     *Request      // in the mailbox, tick queue, waiter list, pool queue or ready list
@@ -76,24 +78,23 @@ type Request struct {
 	_        uint8
 	Marks    uint32 // engine's notes; 0 when accepted
 
+	Prev     *Request
 	Fd       int64   // descriptor, or directory descriptor
 	Address  uintptr // buffer, iovec array, path or work function; Address and Length form an iovec
 	Length   uint64  // bytes, iovecs, or flags of OpOpen and OpAccess
 	Offset   int64   // OpRead, OpWrite: position; OpTimer: period in ns
 	Deadline uint64  // key in the wheel, ns: when a timer is due, or TimeoutAt
-	Prev     *Request
 
 	TimerNext   *Request
 	TimerPrev   *Request
 	controlNext *Request // in the control list; written by who asked for control
-	Owner       uintptr  // the loop, for identity checks only
 	newEvents   atomic.Uint32
 	Mode        uint32 // OpOpen, OpAccess
 	Generation  uint32 // of the descriptor's entry when the watch began
 	Events      uint32 // OpWait, OpWatch: what is asked for
 	TimeoutAt   uint64 // ns: when TimeoutNs is over; Never = no deadline
 
-	_ [11]uint64 // room to grow
+	_ [12]uint64 // room to grow
 }
 
 // Marked reports whether one of the marks is set.

@@ -9,16 +9,10 @@ import (
 	"github.com/libloop/libloop/loop/request"
 )
 
-// iovec is a buffer as the kernel takes it.
-type iovec struct {
-	base   uintptr
-	length uint64
-}
-
 // probe is where a read beyond a short one goes. It is part of the backend because the kernel must find
 // it where it is: a goroutine's stack moves.
 type probe struct {
-	vector iovec
+	vector pool.Iovec
 	target byte
 }
 
@@ -50,31 +44,16 @@ func (b *Backend) try(r *request.Request) int64 {
 // have met the edge of the page cache rather than the end of the file: the pool then does it again in
 // full. (A write is not repeated: where the file is open for appending, its bytes would be there twice.)
 func (b *Backend) complete(r *request.Request, n int64) {
-	if n > 0 && r.Op == request.OpRead && r.Offset >= 0 && n < length(r) && !b.atEnd(r, n) {
+	if n > 0 && r.Op == request.OpRead && r.Offset >= 0 && n < pool.Length(r) && !b.atEnd(r, n) {
 		b.block(r)
 		return
 	}
 	b.sink.Finish(r, n)
 }
 
-// length returns how many bytes a transfer that succeeded had asked for, as far as one call can move them.
-// The kernel has read the program's iovec array by then, so it is there to be read.
-func length(r *request.Request) int64 {
-	const most = 0x7ffff000
-	if !r.Vector {
-		return min(int64(r.Length), most)
-	}
-	array := *(*unsafe.Pointer)(unsafe.Pointer(&r.Address))
-	total := int64(0)
-	for _, buffer := range unsafe.Slice((*iovec)(array), r.Length) {
-		total = min(total+int64(buffer.length), most)
-	}
-	return total
-}
-
 // atEnd reports whether a read that returned n bytes ended at the end of the file: one more byte tells.
 func (b *Backend) atEnd(r *request.Request, n int64) bool {
-	b.probe.vector = iovec{uintptr(unsafe.Pointer(&b.probe.target)), 1}
+	b.probe.vector = pool.Iovec{Base: uintptr(unsafe.Pointer(&b.probe.target)), Length: 1}
 	return b.kernel.ReadNow(int(r.Fd), uintptr(unsafe.Pointer(&b.probe.vector)), 1, r.Offset+n) == 0
 }
 

@@ -35,3 +35,24 @@ func Vector(r *request.Request) (iov uintptr, count int) {
 	}
 	return uintptr(unsafe.Pointer(&r.Address)), 1
 }
+
+// Iovec is a buffer as the kernel takes it.
+type Iovec struct {
+	Base   uintptr
+	Length uint64
+}
+
+// Length returns how many bytes a transfer that succeeded had asked for, as far as one call can move them.
+// The kernel has read the program's iovec array by then, so it is there to be read.
+func Length(r *request.Request) int64 {
+	const most = 0x7ffff000
+	if !r.Vector {
+		return min(int64(r.Length), most)
+	}
+	array := *(*unsafe.Pointer)(unsafe.Pointer(&r.Address))
+	total := int64(0)
+	for _, buffer := range unsafe.Slice((*Iovec)(array), r.Length) {
+		total = min(total+int64(buffer.Length), most)
+	}
+	return total
+}

@@ -13,15 +13,15 @@ type ring struct {
 	fd     int
 	memory [2]mapping // the queues; the submissions
 
-	entries          []sys.RingSqe
-	sqHead, sqFlags  *uint32 // the kernel's
-	sqTail           *uint32
-	tail             uint32 // what *sqTail becomes
-	cqes             []sys.RingCqe
-	cqHead           *uint32
-	cqTail           *uint32 // the kernel's
-	sqMask, cqMask   uint32
-	timeout          sys.RingTimeout
+	entries         []sys.RingSqe
+	sqHead, sqFlags *uint32 // the kernel's
+	sqTail          *uint32
+	tail            uint32 // what *sqTail becomes
+	cqes            []sys.RingCqe
+	cqHead          *uint32
+	cqTail          *uint32 // the kernel's
+	sqMask, cqMask  uint32
+	timeout         sys.RingTimeout
 }
 
 type mapping struct{ address, length uintptr }
@@ -102,6 +102,9 @@ func (r *ring) next() *sys.RingSqe {
 	r.tail++
 	return sqe
 }
+
+// takeBack undoes the last next, which no submit has followed.
+func (r *ring) takeBack() { r.tail-- }
 
 // unsubmitted returns how many submissions the kernel has not taken.
 func (r *ring) unsubmitted() uint32 { return r.tail - atomic.LoadUint32(r.sqHead) }

@@ -34,10 +34,11 @@ type Backend struct {
 	eager  bool   // the last look found something: the next one may, too
 
 	table       fdtable.Table[entry]
-	others      entry        // of requests that are about no descriptor
-	backlog     request.List // what found no place in the submission queue
-	owesCancels bool         // cancels found none
-	noSignal    uint32       // RwfNosignal, until the kernel says that it does not know it
+	others      entry            // of requests that are about no descriptor
+	backlog     request.List     // what found no place in the submission queue
+	owesCancels bool             // cancels found none
+	lone        *request.Request // the submission not handed over yet, if it is one and a read of a file
+	noSignal    uint32           // RwfNosignal, until the kernel says that it does not know it
 }
 
 // entry is what is known of one descriptor number.
@@ -187,6 +188,7 @@ func (b *Backend) Flush() (expectant bool) {
 	if b.owesCancels {
 		b.payCancels()
 	}
+	b.tryLone()
 	return b.ring.unsubmitted() > 0 || b.ring.ready() > 0 || b.ring.owing()
 }
 
