@@ -44,8 +44,7 @@ func (w *worker) receive(r *request.Request) {
 func (w *worker) accept(r *request.Request) {
 	switch r.Op {
 	case request.OpTick:
-		r.Marks |= request.MarkTickList
-		w.ticks.Push(r)
+		w.acceptTick(r)
 	case request.OpTimer:
 		r.Move(request.Start)
 		if r.Marked(request.MarkCancel) { // the message came before the request was drained
@@ -56,6 +55,18 @@ func (w *worker) accept(r *request.Request) {
 	default:
 		w.incoming.Push(r)
 	}
+}
+
+// acceptTick moves a tick on to delivery, if it may run in this turn and nobody has anything to say about it;
+// otherwise it queues.
+func (w *worker) acceptTick(r *request.Request) {
+	if w.ticks.Empty() && w.tickBudget > 0 && r.TimeoutNs == 0 && !r.HasControl() {
+		w.tickBudget--
+		w.finish(&w.dueTicks, r, 0)
+		return
+	}
+	r.Marks |= request.MarkTickList
+	w.ticks.Push(r)
 }
 
 // startTimer puts a timer on the wheel, or its timeout if that comes first.
@@ -153,6 +164,7 @@ func (w *worker) cancelAll() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.mailbox.SetBusy(false)
+	w.tickBudget = 0
 	w.drain(true)
 	for r := w.ticks.First(); r != nil; r = r.Next {
 		r.Marks |= request.MarkCancel
@@ -175,7 +187,7 @@ func (w *worker) withdraw(r *request.Request, ownThread bool) bool {
 	w.mu.Lock()
 	defer w.disturb()
 	defer w.mu.Unlock()
-	w.now = 0
+	w.now, w.tickBudget = 0, 0
 	w.drain(ownThread || !w.mailbox.Busy())
 	inTicks := r.Phase() == request.Queued && r.Marked(request.MarkTickList)
 	if !inTicks || r.Move(request.Withdraw) != request.Free {

@@ -258,6 +258,7 @@ func (w *worker) assist() {
 // The worker's local list is out of reach: its thread may be appending to it.
 func (w *worker) collectForBusy() {
 	w.now = 0
+	w.tickBudget = tickBatch
 	w.drain(false)
 	w.advance()
 	if w.backend.Flush() {

@@ -26,13 +26,14 @@ type worker struct {
 	index   int
 	mailbox *request.Mailbox
 
-	mu       sync.Mutex
-	backend  backend.Backend
-	wheel    wheel.Wheel
-	ticks    request.List // accepted ticks
-	incoming request.List // accepted operations that were not started yet
-	now      uint64       // the time as of this turn; 0 = not looked at yet
-	yielded  uint64       // when the worker last passed through the scheduler
+	mu         sync.Mutex
+	backend    backend.Backend
+	wheel      wheel.Wheel
+	ticks      request.List // accepted ticks that have to wait
+	incoming   request.List // accepted operations that were not started yet
+	tickBudget int          // ticks that may still be moved to delivery in this turn
+	now        uint64       // the time as of this turn; 0 = not looked at yet
+	yielded    uint64       // when the worker last passed through the scheduler
 
 	// What is to be delivered, in this order.
 	dueTimers request.List
@@ -60,6 +61,7 @@ func (w *worker) turn(limitNs int64) int {
 	w.mailbox.SetBusy(false)
 	w.disturbed.Store(false)
 	w.now = 0
+	w.tickBudget = tickBatch
 	w.drain(true)
 	w.advance()
 	expectant := w.backend.Flush()
@@ -201,7 +203,7 @@ func (w *worker) due(r *request.Request) {
 
 // takeTicks moves the ticks that were accepted, up to a batch, to delivery.
 func (w *worker) takeTicks() {
-	for range tickBatch {
+	for ; w.tickBudget > 0; w.tickBudget-- {
 		r := w.ticks.Pop()
 		if r == nil {
 			return

@@ -133,6 +133,9 @@ func (r *Request) Refund() { r.state.Store(0) }
 // Phase returns the phase now. Other threads may change it unless the caller has the request.
 func (r *Request) Phase() Phase { return Phase(r.state.Load() & phaseMask) }
 
+// HasControl reports whether a control message is on its way.
+func (r *Request) HasControl() bool { return r.state.Load()&Control != 0 }
+
 // Worker returns the index of the worker whose mailbox the request belongs to.
 func (r *Request) Worker() int { return int(r.state.Load() >> workerShift & workerMask) }
 

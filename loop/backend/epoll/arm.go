@@ -133,6 +133,7 @@ func (b *Backend) startClose(r *request.Request) {
 	}
 	b.cancelWaiters(e)
 	e.closings++
+	e.looked = false
 	e.edgeWatches, e.edgeEvents, e.latched = 0, 0, 0
 	if !registered {
 		b.block(r)

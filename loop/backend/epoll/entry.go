@@ -24,6 +24,9 @@ type entry struct {
 	queued     bool   // in Backend.unarmed
 	renew      bool   // arm even if the events asked for are armed already: the state must be looked at
 	polled     bool   // the poll set watches it
+	fresh      bool   // in Backend.fresh
+	looked     bool   // for `direct`, since the last loop_close
+	direct     bool   // transfers bypass the page cache
 	unwatched  bool   // the last edge-triggered watch has ended, and left the registration armed
 
 	armed       uint32 // events that the kernel will report; 0 after it reported one

@@ -23,6 +23,8 @@ type Backend struct {
 
 	epfd, wakeFd int
 	table        fdtable.Table[entry]
+	fresh        []*entry // entries with writes that were not tried yet
+	bundle       backend.Bundle
 	unarmed      []*entry // entries whose registration must be renewed before the next wait
 	waiters      int      // requests in waiter lists, and edge-triggered watches between two shots
 
@@ -100,7 +102,7 @@ func (b *Backend) Return(r *request.Request) {
 		return
 	}
 	r.Marks |= request.MarkBlocked
-	b.await(r)
+	b.await(b.table.Find(r.Fd), r)
 }
 
 // Cancel implements backend.Backend.
@@ -122,6 +124,7 @@ func (b *Backend) CancelAll() {
 
 // Flush implements backend.Backend.
 func (b *Backend) Flush() (expectant bool) {
+	b.makeWrites()
 	for i := 0; i < len(b.unarmed); i++ { // arm may append: entries that need to be silenced
 		e := b.unarmed[i]
 		e.queued = false

@@ -4,7 +4,6 @@ import (
 	"unsafe"
 
 	"github.com/libloop/libloop/loop/backend"
-	"github.com/libloop/libloop/loop/backend/pool"
 	"github.com/libloop/libloop/loop/internal/sys"
 	"github.com/libloop/libloop/loop/request"
 )
@@ -12,7 +11,7 @@ import (
 // probe is where a read beyond a short one goes. It is part of the backend because the kernel must find
 // it where it is: a goroutine's stack moves.
 type probe struct {
-	vector pool.Iovec
+	vector request.Iovec
 	target byte
 }
 
@@ -22,18 +21,34 @@ func (b *Backend) startTransfer(r *request.Request) {
 		b.sink.Finish(r, errno)
 		return
 	}
-	if e := b.table.Find(r.Fd); e == nil || e.waiters[directionOf(r)].Empty() {
+	e := b.entryOf(r.Fd)
+	if e == nil {
+		b.sink.Finish(r, sys.EBADF)
+		return
+	}
+	if !e.looked {
+		e.looked, e.direct = true, b.kernel.IsDirect(int(r.Fd))
+	}
+	if e.direct {
+		b.block(r) // past the page cache, "now" means as soon as the device has it
+		return
+	}
+	if r.IsStreamWrite() {
+		b.startWrite(e, r)
+		return
+	}
+	if e.waiters[directionOf(r)].Empty() {
 		if n := b.try(r); n != sys.EAGAIN && n != sys.ENOTSUP {
 			b.complete(r, n)
 			return
 		}
 	}
-	b.await(r)
+	b.await(e, r)
 }
 
 // try makes a transfer without blocking. -EAGAIN: it would block; -EOPNOTSUPP: the descriptor cannot tell.
 func (b *Backend) try(r *request.Request) int64 {
-	iov, count := pool.Vector(r)
+	iov, count := r.Buffers()
 	if r.Op == request.OpRead {
 		return b.kernel.ReadNow(int(r.Fd), iov, count, r.Offset)
 	}
@@ -44,7 +59,7 @@ func (b *Backend) try(r *request.Request) int64 {
 // have met the edge of the page cache rather than the end of the file: the pool then does it again in
 // full. (A write is not repeated: where the file is open for appending, its bytes would be there twice.)
 func (b *Backend) complete(r *request.Request, n int64) {
-	if n > 0 && r.Op == request.OpRead && r.Offset >= 0 && n < pool.Length(r) && !b.atEnd(r, n) {
+	if n > 0 && r.Op == request.OpRead && r.Offset >= 0 && n < r.Bytes() && !b.atEnd(r, n) {
 		b.block(r)
 		return
 	}
@@ -53,7 +68,7 @@ func (b *Backend) complete(r *request.Request, n int64) {
 
 // atEnd reports whether a read that returned n bytes ended at the end of the file: one more byte tells.
 func (b *Backend) atEnd(r *request.Request, n int64) bool {
-	b.probe.vector = pool.Iovec{Base: uintptr(unsafe.Pointer(&b.probe.target)), Length: 1}
+	b.probe.vector = request.Iovec{Base: uintptr(unsafe.Pointer(&b.probe.target)), Length: 1}
 	return b.kernel.ReadNow(int(r.Fd), uintptr(unsafe.Pointer(&b.probe.vector)), 1, r.Offset+n) == 0
 }
 
@@ -62,7 +77,7 @@ func (b *Backend) atEnd(r *request.Request, n int64) bool {
 func (b *Backend) serveTransfer(e *entry, r *request.Request) bool {
 	n := b.try(r)
 	if n == sys.ENOTSUP && b.kernel.IsNonblocking(int(r.Fd)) {
-		iov, count := pool.Vector(r)
+		iov, count := r.Buffers()
 		if r.Op == request.OpRead {
 			n = b.kernel.Read(int(r.Fd), iov, count, r.Offset)
 		} else {

@@ -12,20 +12,29 @@ func (b *Backend) startWait(r *request.Request) {
 		b.sink.Finish(r, sys.EINVAL)
 		return
 	}
-	b.await(r)
+	e := b.entryOf(r.Fd)
+	if e == nil {
+		b.sink.Finish(r, sys.EBADF)
+		return
+	}
+	b.await(e, r)
+}
+
+// entryOf returns the entry of a descriptor, or nil if that is not open.
+func (b *Backend) entryOf(fd int64) *entry {
+	e := b.table.Find(fd)
+	if e == nil {
+		if !b.kernel.IsOpen(int(fd)) {
+			return nil
+		}
+		e = b.table.Get(fd)
+	}
+	e.fd = int(fd)
+	return e
 }
 
 // await puts a request in the waiter list of its descriptor.
-func (b *Backend) await(r *request.Request) {
-	e := b.table.Find(r.Fd)
-	if e == nil {
-		if !b.kernel.IsOpen(int(r.Fd)) {
-			b.sink.Finish(r, sys.EBADF)
-			return
-		}
-		e = b.table.Get(r.Fd)
-	}
-	e.fd = int(r.Fd)
+func (b *Backend) await(e *entry, r *request.Request) {
 	if r.Op == request.OpWatch {
 		r.Generation = e.closings
 		if r.Events&request.EdgeTriggered != 0 {
@@ -174,13 +183,17 @@ func (b *Backend) serve(e *entry, events uint32) {
 func (b *Backend) serveList(e *entry, d direction, mask uint32) {
 	list := &e.waiters[d]
 	blocked := false
-	for r := list.First(); r != nil; {
+	for r := list.First(); r != nil && !(blocked && e.waits == 0); {
 		next := r.Next
-		switch r.Op {
-		case request.OpWait, request.OpWatch:
+		switch {
+		case waitsOf(r) > 0:
 			b.serveWait(e, r, mask)
-		default:
-			blocked = blocked || !b.serveTransfer(e, r)
+		case !blocked:
+			done, full := b.writeBundle(e, r)
+			if done {
+				next = list.First()
+			}
+			blocked = full || !done && !b.serveTransfer(e, r)
 		}
 		r = next
 	}

@@ -1,8 +1,6 @@
 package uring
 
 import (
-	"unsafe"
-
 	"github.com/libloop/libloop/loop/backend"
 	"github.com/libloop/libloop/loop/internal/sys"
 	"github.com/libloop/libloop/loop/request"
@@ -20,9 +18,10 @@ func (b *Backend) Collect() {
 			}
 		case tagCancel:
 			// Too late, or the request cannot be interrupted. Its own completion tells.
+		case tagBundle:
+			b.completeBundle(b.table.Find(int64(cqe.UserData>>3)), int64(cqe.Result))
 		default:
-			r := *(**request.Request)(unsafe.Pointer(&cqe.UserData))
-			b.complete(r, int64(cqe.Result), more)
+			b.complete(requestOf(cqe.UserData), int64(cqe.Result), more)
 		}
 	}
 }
@@ -35,8 +34,11 @@ func (b *Backend) complete(r *request.Request, result int64, more bool) {
 	}
 	b.unlist(r)
 	r.Marks &^= request.MarkCancelSent
+	if r.IsStreamWrite() {
+		defer b.continueWrites(b.table.Find(r.Fd))
+	}
 	if result == sys.ECANCELED || result == sys.EINTR {
-		b.interrupted(r)
+		b.interrupted(r, result)
 		return
 	}
 	switch r.Op {
@@ -52,10 +54,11 @@ func (b *Backend) complete(r *request.Request, result int64, more bool) {
 }
 
 // interrupted ends a request that was cancelled, and begins one again that nobody cancelled: its events were
-// changed, or the thread that submitted it ended, or a signal came. A close is done all the same.
-func (b *Backend) interrupted(r *request.Request) {
+// changed, or the thread that submitted it ended, or a signal came. A close is done in spite of a signal; one that
+// was cancelled never began.
+func (b *Backend) interrupted(r *request.Request, result int64) {
 	switch {
-	case r.Op == request.OpClose:
+	case r.Op == request.OpClose && result == sys.EINTR:
 		b.sink.Finish(r, 0)
 	case r.Marked(request.MarkCancel):
 		b.sink.Finish(r, sys.ECANCELED)

@@ -28,7 +28,7 @@ type mapping struct{ address, length uintptr }
 
 // openRing makes a ring. A negative errno says what could not be had.
 func openRing(kernel sys.Kernel, submissions, completions, flags uint32) (*ring, int64) {
-	const needed = sys.RingNoDrop | sys.RingRwCur | sys.RingFastRw | sys.RingExtArg | sys.RingSkipCqe
+	const needed = sys.RingNoDrop | sys.RingStable | sys.RingRwCur | sys.RingFastRw | sys.RingExtArg | sys.RingSkipCqe
 	params := sys.RingParams{CqEntries: completions}
 	params.Flags = sys.RingClamp | sys.RingSizedCq | sys.RingSubmitAll | sys.RingTaskrunFlag | flags
 	fd := kernel.RingSetup(submissions, &params)
@@ -88,10 +88,11 @@ func (r *ring) close() {
 	r.kernel.Close(r.fd, false)
 }
 
-// next returns a zeroed submission to fill in, which the next submit takes along. When the queue is full it
-// submits first; nil when the kernel takes none.
+// next returns a zeroed submission to fill in, which goes to the kernel by an enter after the next publish.
+// When the queue is full that is done first; nil when the kernel takes none.
 func (r *ring) next() *sys.RingSqe {
 	if r.unsubmitted() > r.sqMask {
+		r.publish()
 		r.enter(0, 0)
 		if r.unsubmitted() > r.sqMask {
 			return nil
@@ -103,11 +104,20 @@ func (r *ring) next() *sys.RingSqe {
 	return sqe
 }
 
-// takeBack undoes the last next, which no submit has followed.
+// last returns the submission that was filled in last; takeBack takes it back, if the kernel has not got it.
+func (r *ring) last() *sys.RingSqe { return &r.entries[(r.tail-1)&r.sqMask] }
+
 func (r *ring) takeBack() { r.tail-- }
 
 // unsubmitted returns how many submissions the kernel has not taken.
 func (r *ring) unsubmitted() uint32 { return r.tail - atomic.LoadUint32(r.sqHead) }
+
+// publish shows the kernel the submissions up to now, which are filled in. Who holds the worker's lock may add
+// further ones while the worker's thread, without it, is on its way into the kernel.
+func (r *ring) publish() { atomic.StoreUint32(r.sqTail, r.tail) }
+
+// published returns how many submissions an enter would hand over. It needs no lock.
+func (r *ring) published() uint32 { return atomic.LoadUint32(r.sqTail) - atomic.LoadUint32(r.sqHead) }
 
 // ready returns how many completions there are to be read.
 func (r *ring) ready() uint32 { return atomic.LoadUint32(r.cqTail) - *r.cqHead }
@@ -122,10 +132,9 @@ func (r *ring) stuck() bool {
 	return r.ready() == 0 && atomic.LoadUint32(r.sqFlags)&sys.RingSqTaskrun != 0
 }
 
-// enter submits what there is, and waits for `wait` completions, at most timeoutNs (< 0: no limit).
+// enter submits what is published, and waits for `wait` completions, at most timeoutNs (< 0: no limit).
 func (r *ring) enter(wait uint32, timeoutNs int64) int64 {
-	atomic.StoreUint32(r.sqTail, r.tail)
-	return r.kernel.RingEnter(r.fd, r.unsubmitted(), wait, timeoutNs, &r.timeout)
+	return r.kernel.RingEnter(r.fd, r.published(), wait, timeoutNs, &r.timeout)
 }
 
 // pop returns the oldest completion.

@@ -13,8 +13,16 @@ import (
 const (
 	tagWake   = 1 // the wake poll; above it its number
 	tagCancel = 2 // a cancel that changed nothing
+	tagBundle = 3 // a bundle of writes; above it the descriptor
 	tagMask   = 7
 )
+
+func userData(r *request.Request) uint64 { return uint64(uintptr(unsafe.Pointer(r))) }
+
+// requestOf is the inverse of userData. The request is in one of our lists, so it is where it was.
+func requestOf(userData uint64) *request.Request {
+	return *(**request.Request)(unsafe.Pointer(&userData))
+}
 
 // Start implements backend.Backend.
 func (b *Backend) Start(r *request.Request) {
@@ -48,7 +56,11 @@ func (b *Backend) startOnDescriptor(r *request.Request) {
 	case request.OpClose:
 		b.prepareClose(e, r.Fd)
 	}
-	b.issue(r)
+	if r.IsStreamWrite() {
+		b.startWrite(e, r)
+	} else {
+		b.issue(r)
+	}
 }
 
 // check finds what is wrong with the operands of a request before the kernel sees them.
@@ -63,10 +75,10 @@ func (b *Backend) check(e *entry, r *request.Request) int64 {
 			return errno
 		}
 		if r.Offset >= 0 && !e.seekable {
-			e.seekable = b.tryNothing(r) != sys.ESPIPE
-			if !e.seekable {
+			if b.tryNothing(r) == sys.ESPIPE {
 				return sys.ESPIPE
 			}
+			e.seekable, e.direct = true, b.kernel.IsDirect(int(r.Fd))
 		}
 	}
 	return 0
@@ -95,7 +107,7 @@ func (b *Backend) prepareClose(e *entry, fd int64) {
 		}
 		r = next
 	}
-	b.cancelInFlight(e)
+	b.cancelEntry(e)
 	e.closings++
 	e.seekable = false
 }
@@ -108,27 +120,29 @@ func (b *Backend) issue(r *request.Request) {
 		b.backlog.Push(r)
 		return
 	}
-	sqe.UserData = uint64(uintptr(unsafe.Pointer(r)))
+	sqe.UserData = userData(r)
 	b.fill(sqe, r)
 	b.list(r)
-	b.lone = nil
-	if r.Op == request.OpRead && r.Offset >= 0 && !r.Marked(request.MarkBlocked) {
-		b.lone = r
-	}
 }
 
 // tryLone makes a read of a file at once, by a call that does not block, if it is all there is to be submitted:
 // without company a call is a third faster than a submission and its completion (docs/performance.md). What
 // is not in memory, or came out short, is left to the ring.
 func (b *Backend) tryLone() {
-	r := b.lone
-	if r == nil || b.ring.unsubmitted() != 1 {
+	if b.ring.unsubmitted() != 1 {
 		return
 	}
-	b.lone = nil
-	iov, count := pool.Vector(r)
+	sqe := b.ring.last()
+	if sqe.Opcode != sys.RingOpRead && sqe.Opcode != sys.RingOpReadv || int64(sqe.Offset) < 0 {
+		return
+	}
+	r := requestOf(sqe.UserData)
+	if b.table.Find(r.Fd).direct {
+		return // such a call waits for the device
+	}
+	iov, count := r.Buffers()
 	n := b.kernel.ReadNow(int(r.Fd), iov, count, r.Offset)
-	if n < 0 || n < pool.Length(r) {
+	if n < 0 || n < r.Bytes() {
 		return
 	}
 	b.ring.takeBack()
@@ -138,13 +152,21 @@ func (b *Backend) tryLone() {
 
 // list and unlist put a request in the list of what the kernel has on its descriptor, and take it out.
 func (b *Backend) list(r *request.Request) {
+	e := b.entryOf(r)
 	r.Marks |= request.MarkInKernel
-	b.entryOf(r).inFlight.Push(r)
+	e.inFlight.Push(r)
+	if r.IsStreamWrite() {
+		e.writes++
+	}
 }
 
 func (b *Backend) unlist(r *request.Request) {
+	e := b.entryOf(r)
 	r.Marks &^= request.MarkInKernel
-	b.entryOf(r).inFlight.Remove(r)
+	e.inFlight.Remove(r)
+	if r.IsStreamWrite() {
+		e.writes--
+	}
 }
 
 func (b *Backend) entryOf(r *request.Request) *entry {
@@ -238,32 +260,57 @@ func (b *Backend) interrupt(r *request.Request) {
 	if r.Marked(request.MarkCancelSent) {
 		return
 	}
-	sqe := b.ring.next()
-	if sqe == nil {
-		b.owesCancels = true
-		return
+	target := userData(r)
+	if r.Marked(request.MarkWaiting) {
+		target = bundleOf(r.Fd)
 	}
-	r.Marks |= request.MarkCancelSent
-	sqe.Opcode, sqe.Flags, sqe.UserData = sys.RingOpAsyncCancel, sys.RingSqeSkipSuccess, tagCancel
-	sqe.Address = uint64(uintptr(unsafe.Pointer(r)))
+	if b.submitCancel(target) {
+		r.Marks |= request.MarkCancelSent
+	} else {
+		b.owesCancels = true
+	}
 }
 
-// payCancels sends the cancels that found no place.
+// submitCancel asks for the end of the submission that carries this user data; false = there is no place.
+func (b *Backend) submitCancel(userData uint64) bool {
+	sqe := b.ring.next()
+	if sqe == nil {
+		return false
+	}
+	sqe.Opcode, sqe.Flags, sqe.UserData = sys.RingOpAsyncCancel, sys.RingSqeSkipSuccess, tagCancel
+	sqe.Address = userData
+	return true
+}
+
+// payCancels sends the cancels that found no place, and those that change the events of a watch. A watch that is
+// interrupted for nothing begins again.
 func (b *Backend) payCancels() {
 	b.owesCancels = false
 	pay := func(e *entry) {
 		for r := e.inFlight.First(); r != nil && !b.owesCancels; r = r.Next {
-			if r.Marked(request.MarkCancel) {
+			if r.Marked(request.MarkCancel) || r.Op == request.OpWatch && !armedFor(r) {
 				b.interrupt(r)
 			}
+		}
+		r := e.queue.First()
+		for i := 0; i < e.bundled; i++ {
+			if r.Marked(request.MarkCancel) {
+				b.interrupt(e.queue.First())
+				break
+			}
+			r = r.Next
 		}
 	}
 	b.table.Each(pay)
 	pay(&b.others)
 }
 
-// armWake polls the wake descriptor, for ever. It is never read: each signal makes a completion.
+// armWake polls the wake descriptor, for ever. It is never read: each signal makes a completion. The poll before
+// it, which another thread armed, ends.
 func (b *Backend) armWake() {
+	if b.wakeID > 0 && !b.submitCancel(b.wakeID<<3|tagWake) {
+		return
+	}
 	sqe := b.ring.next()
 	if sqe == nil {
 		return

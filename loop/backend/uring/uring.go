@@ -32,20 +32,27 @@ type Backend struct {
 	wakeID uint64 // what completions of the present wake poll carry, above the tag
 	waking bool   // the wake poll is armed, or will be by the next enter
 	eager  bool   // the last look found something: the next one may, too
+	behind bool   // the kernel refused something that does not wait in its queue: no time to sleep
 
 	table       fdtable.Table[entry]
-	others      entry            // of requests that are about no descriptor
-	backlog     request.List     // what found no place in the submission queue
-	owesCancels bool             // cancels found none
-	lone        *request.Request // the submission not handed over yet, if it is one and a read of a file
-	noSignal    uint32           // RwfNosignal, until the kernel says that it does not know it
+	others      entry        // of requests that are about no descriptor
+	backlog     request.List // what found no place in the submission queue
+	owesCancels bool         // cancels found none
+	bundles     []*backend.Bundle
+	bundlesUsed int    // those that are submitted, or will be
+	noSignal    uint32 // RwfNosignal, until the kernel says that it does not know it
 }
 
 // entry is what is known of one descriptor number.
 type entry struct {
 	inFlight request.List // what the kernel has
+	queue    request.List // writes that wait for others to end
+	writes   uint32       // those that the kernel has, apart from the bundle
+	bundled  int          // how many of the queue are in the bundle that the kernel has
+	alone    bool         // the next write must not go in a bundle
 	closings uint32       // counts loop_close; a watch that began before one does not resume
-	seekable bool         // a look said so
+	seekable bool         // a look said so,
+	direct   bool         // and that transfers bypass the page cache
 }
 
 var _ backend.Backend = (*Backend)(nil)
@@ -129,6 +136,11 @@ func (b *Backend) Cancel(r *request.Request) {
 		r.Marks &^= request.MarkBacklog
 		b.backlog.Remove(r)
 		b.sink.Finish(r, sys.ECANCELED)
+		if r.IsStreamWrite() {
+			b.continueWrites(b.table.Find(r.Fd))
+		}
+	case r.Marked(request.MarkWaiting):
+		b.cancelQueued(b.table.Find(r.Fd), r)
 	case r.Marked(request.MarkFileShown): // and thus not with the kernel
 		b.unlist(r)
 		b.sink.Finish(r, sys.ECANCELED)
@@ -150,12 +162,17 @@ func (b *Backend) CancelAll() {
 	for r := b.backlog.First(); r != nil; r = b.backlog.First() {
 		b.Cancel(r)
 	}
-	cancelEntry := func(e *entry) { b.cancelInFlight(e) }
-	b.table.Each(cancelEntry)
-	cancelEntry(&b.others)
+	b.table.Each(b.cancelEntry)
+	b.cancelEntry(&b.others)
 }
 
-func (b *Backend) cancelInFlight(e *entry) {
+func (b *Backend) cancelEntry(e *entry) {
+	for r := e.queue.First(); r != nil; {
+		next := r.Next
+		r.Marks |= request.MarkCancel
+		b.cancelQueued(e, r)
+		r = next
+	}
 	for r := e.inFlight.First(); r != nil; {
 		next := r.Next
 		if r.Op != request.OpClose {
@@ -189,17 +206,19 @@ func (b *Backend) Flush() (expectant bool) {
 		b.payCancels()
 	}
 	b.tryLone()
-	return b.ring.unsubmitted() > 0 || b.ring.ready() > 0 || b.ring.owing()
+	b.ring.publish()
+	b.behind = !b.waking || b.owesCancels || !b.backlog.Empty()
+	return b.behind || b.ring.unsubmitted() > 0 || b.ring.ready() > 0 || b.ring.owing()
 }
 
 // Wait implements backend.Backend. After a look that found something it looks before it waits, for a look does
 // not pass through the scheduler of the Go runtime.
 func (b *Backend) Wait(timeoutNs int64) int64 {
 	errno := int64(0)
-	if timeoutNs == 0 || b.eager || b.ring.ready() > 0 {
+	if timeoutNs == 0 || b.eager || b.behind || b.ring.ready() > 0 {
 		errno = b.look()
 	}
-	if timeoutNs != 0 && b.ring.ready() == 0 {
+	if timeoutNs != 0 && b.ring.ready() == 0 && !b.behind {
 		errno = b.ring.enter(1, timeoutNs)
 	}
 	b.eager = b.ring.ready() > 0
@@ -217,7 +236,7 @@ func (b *Backend) Wait(timeoutNs int64) int64 {
 // look submits what there is and has the kernel make the completions that it can. Those that only another
 // thread can make, because it submitted them, it is made to: it is busy elsewhere.
 func (b *Backend) look() (errno int64) {
-	if b.ring.unsubmitted() == 0 && !b.ring.owing() {
+	if b.ring.published() == 0 && !b.ring.owing() {
 		return 0
 	}
 	errno = b.ring.enter(0, 0)

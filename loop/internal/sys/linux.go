@@ -52,7 +52,10 @@ func result(value uintptr, errno unix.Errno) int64 {
 	return int64(value)
 }
 
-// fast makes a call that cannot block.
+// fast makes a call that cannot block. What is passed as a pointer must not be on the stack, which may grow
+// and move before the kernel sees it: the directive sees to that.
+//
+//go:uintptrescapes
 func fast(number, a, b, c, d, e, f uintptr) int64 {
 	for {
 		value, _, errno := unix.RawSyscall6(number, a, b, c, d, e, f)
@@ -62,7 +65,9 @@ func fast(number, a, b, c, d, e, f uintptr) int64 {
 	}
 }
 
-// slow makes a call that may block.
+// slow makes a call that may block. See fast for the directive.
+//
+//go:uintptrescapes
 func slow(number, a, b, c, d, e, f uintptr) int64 {
 	for {
 		value, _, errno := unix.Syscall6(number, a, b, c, d, e, f)
@@ -245,10 +250,33 @@ func (Linux) IsFile(fd int) bool {
 	return kind == unix.S_IFREG || kind == unix.S_IFDIR
 }
 
+// IsStream implements Kernel. A socket of SCTP calls itself a stream, and keeps boundaries all the same.
+func (Linux) IsStream(fd int) bool {
+	if option(fd, unix.SO_TYPE) != unix.SOCK_STREAM {
+		return false
+	}
+	protocol := option(fd, unix.SO_PROTOCOL)
+	return protocol == unix.IPPROTO_TCP || protocol == unix.IPPROTO_MPTCP ||
+		protocol == 0 && option(fd, unix.SO_DOMAIN) == unix.AF_UNIX
+}
+
+// option returns an option of a socket, or -1.
+func option(fd int, name uintptr) int32 {
+	value, size := int32(-1), uint32(unsafe.Sizeof(int32(0)))
+	fast(unix.SYS_GETSOCKOPT, uintptr(fd), unix.SOL_SOCKET, name, uintptr(unsafe.Pointer(&value)),
+		uintptr(unsafe.Pointer(&size)), 0)
+	return value
+}
+
 // IsNonblocking implements Kernel.
-func (Linux) IsNonblocking(fd int) bool {
+func (Linux) IsNonblocking(fd int) bool { return hasFlag(fd, unix.O_NONBLOCK) }
+
+// IsDirect implements Kernel.
+func (Linux) IsDirect(fd int) bool { return hasFlag(fd, unix.O_DIRECT) }
+
+func hasFlag(fd int, flag int64) bool {
 	flags := fast(unix.SYS_FCNTL, uintptr(fd), unix.F_GETFL, 0, 0, 0, 0)
-	return flags >= 0 && flags&unix.O_NONBLOCK != 0
+	return flags >= 0 && flags&flag != 0
 }
 
 // ThreadID implements Kernel.

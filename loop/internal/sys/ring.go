@@ -23,6 +23,7 @@ const (
 // Features that RingSetup reports.
 const (
 	RingNoDrop  = 1 << 1 // completions that find the queue full are kept
+	RingStable  = 1 << 2 // what a submission points to is copied when it is taken
 	RingRwCur   = 1 << 3 // offset -1 is the current position
 	RingFastRw  = 1 << 5 // what would block waits for readiness instead of taking a thread
 	RingExtArg  = 1 << 8 // RingEnter takes a timeout

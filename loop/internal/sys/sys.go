@@ -50,8 +50,11 @@ type Kernel interface {
 	// IsPipe reports whether it is that of a pipe or FIFO, IsFile that of a regular file or directory.
 	IsPipe(fd int) bool
 	IsFile(fd int) bool
-	// IsNonblocking reports whether O_NONBLOCK is set on the descriptor.
+	// IsStream reports whether it is that of a socket whose bytes have no boundaries: TCP or Unix.
+	IsStream(fd int) bool
+	// IsNonblocking reports whether O_NONBLOCK is set on the descriptor, IsDirect the same of O_DIRECT.
 	IsNonblocking(fd int) bool
+	IsDirect(fd int) bool
 
 	// RingSetup makes an io_uring instance of so many submissions, closed on exec.
 	RingSetup(entries uint32, params *RingParams) int64

@@ -1,0 +1,131 @@
+package uring
+
+import (
+	"github.com/libloop/libloop/loop/backend"
+	"github.com/libloop/libloop/loop/internal/sys"
+	"github.com/libloop/libloop/loop/request"
+)
+
+// The kernel gets one write at a time for each descriptor at its current position; the others queue. Each one
+// that found a full socket would wait in the kernel, and all would wake when there is room for one. The writes
+// that have queued for a stream go together, as one submission, the bundle: many short writes cost little more
+// than a long one. For descriptors that are no streams, writesAtOnce go side by side.
+const writesAtOnce = 64
+
+// startWrite hands a write to the kernel, or queues it.
+func (b *Backend) startWrite(e *entry, r *request.Request) {
+	if e.writes == 0 && e.queue.Empty() {
+		b.issue(r)
+		return
+	}
+	r.Marks |= request.MarkWaiting
+	e.queue.Push(r)
+}
+
+// continueWrites hands queued writes to the kernel, after another write ended.
+func (b *Backend) continueWrites(e *entry) {
+	if e.queue.Empty() || e.bundled > 0 {
+		return
+	}
+	if e.writes == 0 {
+		if !e.alone && b.submitBundle(e) {
+			return
+		}
+		e.alone = false
+		b.issueQueued(e)
+	}
+	if e.queue.Empty() || b.kernel.IsStream(int(e.queue.First().Fd)) {
+		return
+	}
+	for e.writes < writesAtOnce && !e.queue.Empty() {
+		b.issueQueued(e)
+	}
+}
+
+func (b *Backend) issueQueued(e *entry) {
+	r := e.queue.First()
+	b.dequeue(e, r)
+	b.issue(r)
+}
+
+// submitBundle submits the writes at the head of a queue as one, if they are several and go to a stream. They
+// stay in the queue meanwhile.
+func (b *Backend) submitBundle(e *entry) bool {
+	r := e.queue.First()
+	bundle := b.freeBundle()
+	count, _ := bundle.Gather(&e.queue)
+	if count < 2 || !b.kernel.IsStream(int(r.Fd)) {
+		return false
+	}
+	sqe := b.ring.next()
+	if sqe == nil {
+		return false
+	}
+	sqe.Opcode, sqe.Fd, sqe.OpFlags = sys.RingOpWritev, int32(r.Fd), b.noSignal
+	sqe.Address, sqe.Length, sqe.Offset = uint64(bundle.Vectors()), uint32(count), ^uint64(0)
+	sqe.UserData = bundleOf(r.Fd)
+	b.bundlesUsed++
+	e.bundled = count
+	for range count {
+		r.Marks |= request.MarkInKernel
+		r = r.Next
+	}
+	return true
+}
+
+// freeBundle returns a bundle that is not in use. The kernel has copied a bundle when it took the submission;
+// so all are free once it has taken what there was.
+func (b *Backend) freeBundle() *backend.Bundle {
+	if b.ring.unsubmitted() == 0 {
+		b.bundlesUsed = 0
+	}
+	if b.bundlesUsed == len(b.bundles) {
+		b.bundles = append(b.bundles, new(backend.Bundle))
+	}
+	return b.bundles[b.bundlesUsed]
+}
+
+// bundleOf is what the completion of the bundle of a descriptor carries.
+func bundleOf(fd int64) uint64 { return uint64(uint32(fd))<<3 | tagBundle }
+
+// completeBundle ends the writes of a bundle that were done; the others, in part or not at all, are tried
+// again, or end if they were cancelled. An error is that of the first: it is told by that one alone.
+func (b *Backend) completeBundle(e *entry, result int64) {
+	count := e.bundled
+	e.bundled = 0
+	r := e.queue.First()
+	for range count {
+		r.Marks &^= request.MarkInKernel | request.MarkCancelSent
+		r = r.Next
+	}
+	e.alone = result < 0 && result != sys.ECANCELED && result != sys.EINTR
+	backend.Spread(&e.queue, count, result, func(r *request.Request, n int64) {
+		count--
+		b.dequeue(e, r)
+		b.sink.Finish(r, n)
+	})
+	for r := e.queue.First(); count > 0; count-- {
+		next := r.Next
+		if r.Marked(request.MarkCancel) {
+			b.dequeue(e, r)
+			b.sink.Finish(r, sys.ECANCELED)
+		}
+		r = next
+	}
+	b.continueWrites(e)
+}
+
+func (b *Backend) dequeue(e *entry, r *request.Request) {
+	r.Marks &^= request.MarkWaiting
+	e.queue.Remove(r)
+}
+
+// cancelQueued ends a write that queues; in a bundle, by ending that.
+func (b *Backend) cancelQueued(e *entry, r *request.Request) {
+	if r.Marked(request.MarkInKernel) {
+		b.interrupt(e.queue.First())
+		return
+	}
+	b.dequeue(e, r)
+	b.sink.Finish(r, sys.ECANCELED)
+}
