@@ -385,7 +385,7 @@ check() {
 # ---- bench, install, and the choice of the verb ------------------------------------------------------------
 
 bench() {
-    need gcc libc6-dev libuv1-dev python3
+    need gcc g++ libc6-dev libuv1-dev libev-dev libasio-dev liburing-dev python3 python3-matplotlib
     lib
     exec bench/run.sh "$@"
 }

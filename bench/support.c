@@ -5,9 +5,15 @@
  */
 #include "support.h"
 
+#include <arpa/inet.h>
+#include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sched.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -109,23 +115,68 @@ int open_cached_file(const char *path) {
     return fd;
 }
 
-/* Read one of the fields in KiB of /proc/self/status. */
-static double status_kib(const char *field) {
-    char line[256];
+/* Read one of the fields in KiB of /proc/PID/status. */
+static double status_kib(pid_t pid, const char *field) {
+    char text[256];
     double kib = -1;
-    FILE *status = fopen("/proc/self/status", "r");
+    snprintf(text, sizeof text, "/proc/%ld/status", (long)pid);
+    FILE *status = fopen(text, "r");
     CHECK(status != NULL);
-    while (kib < 0 && fgets(line, sizeof line, status) != NULL) {
-        if (strncmp(line, field, strlen(field)) == 0) kib = strtod(line + strlen(field), NULL);
+    while (kib < 0 && fgets(text, sizeof text, status) != NULL) {
+        if (strncmp(text, field, strlen(field)) == 0) kib = strtod(text + strlen(field), NULL);
     }
     fclose(status);
     CHECK(kib >= 0);
     return kib;
 }
 
-double anonymous_kib(void) { return status_kib("RssAnon:"); }
+double anonymous_kib_of(pid_t pid) { return status_kib(pid, "RssAnon:"); }
+
+double anonymous_kib(void) { return anonymous_kib_of(getpid()); }
 
 void report_memory(const char *name) {
-    printf("%s_rss_kib %.0f\n", name, status_kib("VmRSS:"));
+    printf("%s_rss_kib %.0f\n", name, status_kib(getpid(), "VmRSS:"));
     printf("%s_anonymous_kib %.0f\n", name, anonymous_kib());
+}
+
+void raise_descriptor_limit(void) {
+    struct rlimit limit;
+    CHECK(getrlimit(RLIMIT_NOFILE, &limit) == 0);
+    limit.rlim_cur = limit.rlim_max;
+    CHECK(setrlimit(RLIMIT_NOFILE, &limit) == 0);
+}
+
+void set_no_delay(int fd) {
+    const int on = 1;
+    CHECK(setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on) == 0);
+}
+
+int listen_on_loopback(void) {
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t length = sizeof address;
+    const int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    CHECK(fd >= 0);
+    CHECK(bind(fd, (struct sockaddr *)&address, length) == 0);
+    CHECK(listen(fd, SOMAXCONN) == 0);
+    CHECK(getsockname(fd, (struct sockaddr *)&address, &length) == 0);
+    printf("port %d\n", ntohs(address.sin_port));
+    fflush(stdout);
+    return fd;
+}
+
+int connect_to_loopback(uint16_t port) {
+    const struct sockaddr_in address = {
+        .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    CHECK(fd >= 0);
+    CHECK(connect(fd, (const struct sockaddr *)&address, sizeof address) == 0);
+    set_no_delay(fd);
+    return fd;
+}
+
+int accept_connection(int listener_fd) {
+    const int fd = accept4(listener_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    CHECK(fd >= 0 || errno == EAGAIN);
+    if (fd >= 0) set_no_delay(fd);
+    return fd;
 }

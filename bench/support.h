@@ -14,21 +14,24 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/types.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
 
 enum {
     TICK_BATCH = 64,
     BLOCK_SIZE = 4096,
     FILE_BLOCKS = 16384, /* of BLOCK_SIZE: 64 MiB */
     READS_MAX = 256,
-    CONNECTIONS = 64,
-    MESSAGE_SIZE = 64,
+    CONNECTIONS_MAX = 15000,
+    MESSAGE_MAX = 16384,
+    ECHO_BUFFER = 16384,        /* of a connection, where each has one of its own */
+    ECHO_SHARED_BUFFER = 65536, /* where all connections share one */
     POST_THREADS = 4,
     POSTS_PER_THREAD = 256,
     WORK_MAX = 1000,
-    TIMERS = 1000000,
-    TIMER_NEAR_MS = 1000,  /* timers that fire are due this much after their start, or up to ... */
-    TIMER_SPREAD_MS = 1000, /* ... this much later */
-    TIMER_FAR_MS = 600000, /* timers that are cancelled */
     CLOCK_STRIDE = 64      /* operations between two looks at the clock; a power of two */
 };
 
@@ -109,7 +112,28 @@ int open_cached_file(const char *path);
  * NAME_anonymous_kib. */
 void report_memory(const char *name);
 
-/* The resident memory of this process that is no file, in KiB. */
+/* The resident memory of a process that is no file, in KiB; of this process. */
+double anonymous_kib_of(pid_t pid);
 double anonymous_kib(void);
+
+/* Allow as many descriptors as the hard limit does. */
+void raise_descriptor_limit(void);
+
+/* A non-blocking listener on a free port of the loopback, whose number is printed as "port NUMBER". */
+int listen_on_loopback(void);
+
+/* A blocking connection to it, without Nagle's delay. */
+int connect_to_loopback(uint16_t port);
+
+/* Accept one connection of a non-blocking listener, itself non-blocking and without Nagle's delay. -1 if
+ * there is none. */
+int accept_connection(int listener_fd);
+
+/* Send without Nagle's delay on a socket. */
+void set_no_delay(int fd);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

@@ -1,110 +1,138 @@
 /*
- * A TCP echo server. Prints its port, serves until CONNECTIONS connections came and went, and exits.
+ * A TCP echo server in the two styles that libloop offers. Prints its port, serves until CONNECTIONS
+ * connections came and went, and exits. echo_load.c measures it.
  *
- * Each connection is an edge-triggered watch: one shot for each arrival of data, which recv takes
- * until it comes up short, and a direct send. echo_load.c measures it.
+ * watch  each connection is an edge-triggered watch: one shot for each arrival of data, and then recv and
+ *        send directly, until recv comes up short
+ * read   completions: loop_read into a buffer of the connection, loop_write of what came, and again
  *
- * Usage: echo_server
+ * Usage: echo_server CONNECTIONS watch|read [THREADS]
  * SPDX-License-Identifier: MIT
  */
-#include "../support.h"
+#include "../echo_socket.h"
+#include "backend.h"
 
-#include <arpa/inet.h>
-#include <errno.h>
-#include <loop.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
-#include <sys/socket.h>
+#include <stdatomic.h>
 #include <unistd.h>
 
-static const uint32_t EVENTS = LOOP_READABLE | LOOP_EDGE_TRIGGERED;
+/* With both directions from the start no watch is ever changed: edges of a writable socket are rare. */
+static const uint32_t EVENTS = LOOP_READABLE | LOOP_WRITABLE | LOOP_EDGE_TRIGGERED;
 
 struct connection {
-    loop_request_t watch;
-    int fd;
+    loop_request_t request;
+    struct echo_socket socket;
+    size_t begin; /* read: what was received and not yet sent */
+    size_t end;
+    char buffer[]; /* read: ECHO_BUFFER bytes */
 };
 
 static loop_request_t listener_watch;
 static int listener_fd;
-static int accepted;
-static int ended;
+static int connections;
+static bool completions;
+static int accepted; /* of the listener's callback only */
+static atomic_int ended;
 
-/* Send back what is there. False at the end of the stream. */
-static bool echo(const struct connection *connection) {
-    char buffer[65536];
-    for (;;) {
-        const ssize_t received = recv(connection->fd, buffer, sizeof buffer, 0);
-        if (received == 0) return false;
-        if (received < 0) {
-            CHECK(errno == EAGAIN);
-            return true;
-        }
-        /* A client has one short message under way, so there is always room for it. */
-        CHECK(send(connection->fd, buffer, (size_t)received, MSG_NOSIGNAL) == received);
-        if ((size_t)received < sizeof buffer) return true;
-    }
+static void end_connection(loop_t *loop, struct connection *connection) {
+    close(connection->socket.fd);
+    free(connection);
+    if (atomic_fetch_add(&ended, 1) + 1 == connections) CHECK(loop_remove_fd(loop, &listener_watch) == 0);
 }
 
-static void on_connection(loop_t *loop, loop_request_t *request, int64_t result) {
+/* ---- watch ------------------------------------------------------------------------------------- */
+
+static void on_ready(loop_t *loop, loop_request_t *request, int64_t result) {
     struct connection *connection = request->user;
+    char buffer[ECHO_SHARED_BUFFER];
+    enum echo_state state;
     if ((request->flags & LOOP_MORE) == 0) {
         CHECK(result == LOOP_ECANCELED);
-        close(connection->fd);
-        free(connection);
-        ended++;
-        if (ended == CONNECTIONS) CHECK(loop_remove_fd(loop, &listener_watch) == 0);
+        end_connection(loop, connection);
         return;
     }
     CHECK(result > 0);
-    /* The end of the stream is reported with the last data at the latest. */
+    /* The end of the stream makes no edge of its own when it came with data: then read to the very end. */
     const bool hung_up = (result & LOOP_HANGUP) != 0;
-    if (!echo(connection) || (hung_up && !echo(connection))) CHECK(loop_remove_fd(loop, request) == 0);
+    do {
+        state = echo_once(&connection->socket, buffer, sizeof buffer);
+    } while (state == ECHO_MORE || (state == ECHO_DRAINED && hung_up));
+    if (state == ECHO_ENDED) CHECK(loop_remove_fd(loop, request) == 0);
 }
 
+/* ---- read -------------------------------------------------------------------------------------- */
+
+static void on_read(loop_t *loop, loop_request_t *request, int64_t result);
+
+static void start_read(loop_t *loop, struct connection *connection) {
+    const int fd = connection->socket.fd;
+    CHECK(loop_read(loop, &connection->request, fd, connection->buffer, ECHO_BUFFER, on_read) == 0);
+}
+
+static void on_write(loop_t *loop, loop_request_t *request, int64_t result);
+
+static void start_write(loop_t *loop, struct connection *connection) {
+    const char *data = connection->buffer + connection->begin;
+    const size_t length = connection->end - connection->begin;
+    CHECK(loop_write(loop, &connection->request, connection->socket.fd, data, length, on_write) == 0);
+}
+
+static void on_write(loop_t *loop, loop_request_t *request, int64_t result) {
+    struct connection *connection = request->user;
+    CHECK(result > 0);
+    connection->begin += (size_t)result;
+    if (connection->begin < connection->end) {
+        start_write(loop, connection);
+    } else {
+        start_read(loop, connection);
+    }
+}
+
+static void on_read(loop_t *loop, loop_request_t *request, int64_t result) {
+    struct connection *connection = request->user;
+    CHECK(result >= 0);
+    if (result == 0) {
+        end_connection(loop, connection);
+        return;
+    }
+    connection->begin = 0;
+    connection->end = (size_t)result;
+    start_write(loop, connection);
+}
+
+/* ---- both -------------------------------------------------------------------------------------- */
+
 static void add_connection(loop_t *loop, int fd) {
-    const int on = 1;
-    struct connection *connection = calloc(1, sizeof *connection);
+    struct connection *connection = malloc(sizeof *connection + (completions ? ECHO_BUFFER : 0));
     CHECK(connection != NULL);
-    CHECK(setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on) == 0);
-    connection->fd = fd;
-    connection->watch.user = connection;
+    *connection = (struct connection){.request.user = connection, .socket.fd = fd};
     accepted++;
-    CHECK(loop_add_fd(loop, &connection->watch, fd, EVENTS, on_connection) == 0);
+    if (completions) {
+        start_read(loop, connection);
+    } else {
+        CHECK(loop_add_fd(loop, &connection->request, fd, EVENTS, on_ready) == 0);
+    }
 }
 
 static void on_listener(loop_t *loop, loop_request_t *request, int64_t result) {
+    int fd;
     if ((request->flags & LOOP_MORE) == 0) {
         CHECK(result == LOOP_ECANCELED);
         return;
     }
-    for (;;) {
-        const int fd = accept4(listener_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-        if (fd < 0) break;
-        add_connection(loop, fd);
-    }
-    CHECK(errno == EAGAIN);
+    while ((fd = accept_connection(listener_fd)) >= 0) add_connection(loop, fd);
 }
 
-static int listen_on_loopback(void) {
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t length = sizeof address;
-    const int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    CHECK(fd >= 0);
-    CHECK(bind(fd, (struct sockaddr *)&address, length) == 0);
-    CHECK(listen(fd, CONNECTIONS) == 0);
-    CHECK(getsockname(fd, (struct sockaddr *)&address, &length) == 0);
-    printf("port %d\n", ntohs(address.sin_port));
-    fflush(stdout);
-    return fd;
-}
-
-int main(void) {
-    loop_t *loop;
-    CHECK(loop_init(&loop, NULL) == 0);
+int main(int argc, char **argv) {
+    connections = (int)number_argument(argc, argv, 1, CONNECTIONS_MAX);
+    CHECK(argc >= 3);
+    completions = strcmp(argv[2], "read") == 0;
+    CHECK(completions || strcmp(argv[2], "watch") == 0);
+    raise_descriptor_limit();
+    loop_t *loop = make_loop_with_threads(argc > 3 ? (uint32_t)number_argument(argc, argv, 3, 1024) : 1);
     listener_fd = listen_on_loopback();
-    CHECK(loop_add_fd(loop, &listener_watch, listener_fd, EVENTS, on_listener) == 0);
+    CHECK(loop_add_fd(loop, &listener_watch, listener_fd, LOOP_READABLE, on_listener) == 0);
     CHECK(loop_run(loop) == 0);
-    CHECK(accepted == CONNECTIONS && ended == CONNECTIONS);
+    CHECK(accepted == connections && ended == connections);
     CHECK(loop_deinit(loop) == 0);
     close(listener_fd);
     return 0;

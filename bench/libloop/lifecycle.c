@@ -10,6 +10,7 @@
  * SPDX-License-Identifier: MIT
  */
 #include "../support.h"
+#include "backend.h"
 
 #include <loop.h>
 
@@ -25,9 +26,8 @@ static void on_tick(loop_t *loop, loop_request_t *request, int64_t result) {
 }
 
 static loop_t *make_and_run(void) {
-    loop_t *loop;
     loop_request_t tick = {0};
-    CHECK(loop_init(&loop, NULL) == 0);
+    loop_t *loop = make_loop();
     CHECK(loop_on_next_tick(loop, &tick, on_tick) == 0);
     CHECK(loop_run(loop) == 0);
     return loop;

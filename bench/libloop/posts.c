@@ -1,12 +1,13 @@
 /*
- * Four threads send messages to a loop as ticks, each from a ring of 256 of its own: a message may be
- * sent again once it was delivered. The order within a thread is checked. posts_rate is messages
- * delivered per second.
+ * Four threads on one processor send messages to a loop on another as ticks, each from a ring of 256 of
+ * its own: a message may be sent again once it was delivered. The order within a thread is checked.
+ * posts_rate is messages delivered per second.
  *
  * Usage: posts WINDOW_MS
  * SPDX-License-Identifier: MIT
  */
 #include "../support.h"
+#include "backend.h"
 
 #include <loop.h>
 #include <pthread.h>
@@ -60,6 +61,7 @@ static bool await(struct message *message) {
 
 static void *post(void *argument) {
     struct poster *poster = argument;
+    pin_to_last_processor();
     for (uint64_t sequence = 0;; sequence++) {
         struct message *message = &poster->messages[sequence % POSTS_PER_THREAD];
         if (!await(message)) break;
@@ -75,12 +77,13 @@ static void *post(void *argument) {
 
 int main(int argc, char **argv) {
     const uint64_t window_ms = number_argument(argc, argv, 1, 60000);
-    CHECK(loop_init(&loop, NULL) == 0);
+    loop = make_loop();
     CHECK(loop_ref(loop) == 0);
     measurement_begin(&measurement, window_ms);
     for (int i = 0; i < POST_THREADS; i++) {
         CHECK(pthread_create(&posters[i].thread, NULL, post, &posters[i]) == 0);
     }
+    pin_to_first_processor();
     CHECK(loop_run(loop) == 0);
     for (int i = 0; i < POST_THREADS; i++) CHECK(pthread_join(posters[i].thread, NULL) == 0);
     CHECK(loop_deinit(loop) == 0);

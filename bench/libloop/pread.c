@@ -1,14 +1,16 @@
 /*
  * Reads of 4 KiB at random offsets of a 64 MiB file that is in the page cache, DEPTH of them in
  * flight. Each is submitted again in its callback, after its length and its data were checked.
- * pread_rate is reads per second.
+ *
+ * pread_rate    reads per second
+ * pread_cpu_ns  processor time of each, of all threads of the process
  *
  * Usage: pread WINDOW_MS DEPTH FILE
  * SPDX-License-Identifier: MIT
  */
-#include "../support.h"
+#include "../files.h"
+#include "backend.h"
 
-#include <loop.h>
 #include <unistd.h>
 
 struct slot {
@@ -21,6 +23,7 @@ static struct slot slots[READS_MAX];
 static _Alignas(BLOCK_SIZE) uint64_t buffers[READS_MAX][BLOCK_SIZE / sizeof(uint64_t)];
 static uint64_t random_state = 88172645463325252u;
 static struct measurement measurement;
+static struct processor_time processor_time;
 static int fd;
 
 static void on_read(loop_t *loop, loop_request_t *request, int64_t result);
@@ -34,16 +37,15 @@ static void start_read(loop_t *loop, struct slot *slot) {
 static void on_read(loop_t *loop, loop_request_t *request, int64_t result) {
     struct slot *slot = request->user;
     CHECK(result == BLOCK_SIZE && block_is(slot->buffer, slot->block));
-    if (measurement_continues(&measurement)) start_read(loop, slot);
+    if (metered_continues(&measurement, &processor_time)) start_read(loop, slot);
 }
 
 int main(int argc, char **argv) {
     const uint64_t window_ms = number_argument(argc, argv, 1, 60000);
     const uint64_t depth = number_argument(argc, argv, 2, READS_MAX);
-    loop_t *loop;
     CHECK(argc == 4);
     fd = open_cached_file(argv[3]);
-    CHECK(loop_init(&loop, NULL) == 0);
+    loop_t *loop = make_loop();
     measurement_begin(&measurement, window_ms);
     for (uint64_t i = 0; i < depth; i++) {
         slots[i].buffer = buffers[i];
@@ -54,5 +56,6 @@ int main(int argc, char **argv) {
     CHECK(loop_deinit(loop) == 0);
     close(fd);
     report_rate("pread_rate", &measurement);
+    report_processor_time("pread_cpu_ns", &processor_time, &measurement);
     return 0;
 }

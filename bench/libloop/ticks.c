@@ -9,6 +9,7 @@
  * SPDX-License-Identifier: MIT
  */
 #include "../support.h"
+#include "backend.h"
 
 #include <loop.h>
 
@@ -34,8 +35,7 @@ static void on_tick_batch(loop_t *loop, loop_request_t *request, int64_t result)
 }
 
 static void run(const char *name, loop_callback_t callback, uint64_t window_ms) {
-    loop_t *loop;
-    CHECK(loop_init(&loop, NULL) == 0);
+    loop_t *loop = make_loop();
     expected = ticks;
     measurement_begin(&measurement, window_ms);
     for (int i = 0; i < TICK_BATCH; i++) CHECK(loop_on_next_tick(loop, &ticks[i], callback) == 0);

@@ -7,6 +7,7 @@
  * SPDX-License-Identifier: MIT
  */
 #include "../support.h"
+#include "backend.h"
 
 #include <loop.h>
 #include <pthread.h>
@@ -51,8 +52,8 @@ static void *run_far_loop(void *unused) {
 int main(int argc, char **argv) {
     const uint64_t window_ms = number_argument(argc, argv, 1, 60000);
     pthread_t thread;
-    CHECK(loop_init(&near_loop, NULL) == 0);
-    CHECK(loop_init(&far_loop, NULL) == 0);
+    near_loop = make_loop();
+    far_loop = make_loop();
     CHECK(loop_ref(near_loop) == 0);
     CHECK(loop_ref(far_loop) == 0);
     CHECK(pthread_create(&thread, NULL, run_far_loop, NULL) == 0);

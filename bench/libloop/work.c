@@ -7,6 +7,7 @@
  * SPDX-License-Identifier: MIT
  */
 #include "../support.h"
+#include "backend.h"
 
 #include <loop.h>
 
@@ -34,8 +35,7 @@ static void on_done(loop_t *loop, loop_request_t *request, int64_t result) {
 int main(int argc, char **argv) {
     const uint64_t window_ms = number_argument(argc, argv, 1, 60000);
     const uint64_t in_flight = number_argument(argc, argv, 2, WORK_MAX);
-    loop_t *loop;
-    CHECK(loop_init(&loop, NULL) == 0);
+    loop_t *loop = make_loop();
     measurement_begin(&measurement, window_ms);
     for (uint64_t i = 0; i < in_flight; i++) {
         items[i].request.user = &items[i];

@@ -1,7 +1,7 @@
 /*
- * Four threads send messages to a loop, each from a ring of 256 of its own: a message may be sent
- * again once it was delivered. The order within a thread is checked. posts_rate is messages delivered
- * per second.
+ * Four threads on one processor send messages to a loop on another, each from a ring of 256 of its own: a
+ * message may be sent again once it was delivered. The order within a thread is checked. posts_rate is
+ * messages delivered per second.
  *
  * uv_async_send merges calls and carries nothing, so messages go through a list behind a mutex, which
  * the loop takes whole; only who finds the list empty sends the wake-up.
@@ -85,6 +85,7 @@ static bool await(struct message *message) {
 
 static void post(void *argument) {
     struct poster *poster = argument;
+    pin_to_last_processor();
     for (uint64_t sequence = 0;; sequence++) {
         struct message *message = &poster->messages[sequence % POSTS_PER_THREAD];
         if (!await(message)) break;
@@ -105,6 +106,7 @@ int main(int argc, char **argv) {
     for (int i = 0; i < POST_THREADS; i++) {
         CHECK(uv_thread_create(&posters[i].thread, post, &posters[i]) == 0);
     }
+    pin_to_first_processor();
     CHECK(uv_run(&loop, UV_RUN_DEFAULT) == 0);
     for (int i = 0; i < POST_THREADS; i++) CHECK(uv_thread_join(&posters[i].thread) == 0);
     uv_mutex_destroy(&mutex);

@@ -1,12 +1,15 @@
 /*
  * Reads of 4 KiB at random offsets of a 64 MiB file that is in the page cache, DEPTH of them in
  * flight. Each is submitted again in its callback, after its length and its data were checked.
- * pread_rate is reads per second. libuv makes each read on its thread pool, here of the default size.
+ * libuv makes each read on its thread pool, here of the default size.
+ *
+ * pread_rate    reads per second
+ * pread_cpu_ns  processor time of each, of all threads of the process
  *
  * Usage: pread WINDOW_MS DEPTH FILE
  * SPDX-License-Identifier: MIT
  */
-#include "../support.h"
+#include "../files.h"
 
 #include <unistd.h>
 #include <uv.h>
@@ -23,6 +26,7 @@ static struct slot slots[READS_MAX];
 static _Alignas(BLOCK_SIZE) uint64_t buffers[READS_MAX][BLOCK_SIZE / sizeof(uint64_t)];
 static uint64_t random_state = 88172645463325252u;
 static struct measurement measurement;
+static struct processor_time processor_time;
 static int fd;
 
 static void on_read(uv_fs_t *request);
@@ -37,7 +41,7 @@ static void on_read(uv_fs_t *request) {
     struct slot *slot = request->data;
     CHECK(request->result == BLOCK_SIZE && block_is(slot->words, slot->block));
     uv_fs_req_cleanup(request);
-    if (measurement_continues(&measurement)) start_read(slot);
+    if (metered_continues(&measurement, &processor_time)) start_read(slot);
 }
 
 int main(int argc, char **argv) {
@@ -57,5 +61,6 @@ int main(int argc, char **argv) {
     CHECK(uv_loop_close(&loop) == 0);
     close(fd);
     report_rate("pread_rate", &measurement);
+    report_processor_time("pread_cpu_ns", &processor_time, &measurement);
     return 0;
 }

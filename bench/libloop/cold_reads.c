@@ -1,0 +1,64 @@
+/*
+ * Reads of 4 KiB at random offsets of a 64 MiB file that go to the device (O_DIRECT), DEPTH of them in
+ * flight. Each is submitted again in its callback, after its length and its data were checked.
+ * The pool may have a thread for each read in flight (files get at most three quarters of its threads); that
+ * is of use where the backend needs the pool for such reads.
+ *
+ * cold_reads_rate    reads per second
+ * cold_reads_cpu_ns  processor time of each, of all threads of the process
+ *
+ * Usage: cold_reads WINDOW_MS DEPTH FILE
+ * SPDX-License-Identifier: MIT
+ */
+#include "../files.h"
+#include "backend.h"
+
+#include <unistd.h>
+
+struct slot {
+    loop_request_t request;
+    uint64_t block;
+    uint64_t *buffer;
+};
+
+static struct slot slots[READS_MAX];
+static _Alignas(BLOCK_SIZE) uint64_t buffers[READS_MAX][BLOCK_SIZE / sizeof(uint64_t)];
+static uint64_t random_state = 88172645463325252u;
+static struct measurement measurement;
+static struct processor_time processor_time;
+static int fd;
+
+static void on_read(loop_t *loop, loop_request_t *request, int64_t result);
+
+static void start_read(loop_t *loop, struct slot *slot) {
+    slot->block = random_next(&random_state) % FILE_BLOCKS;
+    const uint64_t offset = slot->block * BLOCK_SIZE;
+    CHECK(loop_pread(loop, &slot->request, fd, slot->buffer, BLOCK_SIZE, offset, on_read) == 0);
+}
+
+static void on_read(loop_t *loop, loop_request_t *request, int64_t result) {
+    struct slot *slot = request->user;
+    CHECK(result == BLOCK_SIZE && block_is(slot->buffer, slot->block));
+    if (metered_continues(&measurement, &processor_time)) start_read(loop, slot);
+}
+
+int main(int argc, char **argv) {
+    const uint64_t window_ms = number_argument(argc, argv, 1, 60000);
+    const uint64_t depth = number_argument(argc, argv, 2, READS_MAX);
+    CHECK(argc == 4);
+    fd = open_uncached_file(argv[3]);
+    const uint32_t blocking_threads = (uint32_t)(depth * 4 / 3 + 2);
+    loop_t *loop = make_loop_with((loop_options_t){.blocking_threads = blocking_threads});
+    measurement_begin(&measurement, window_ms);
+    for (uint64_t i = 0; i < depth; i++) {
+        slots[i].buffer = buffers[i];
+        slots[i].request.user = &slots[i];
+        start_read(loop, &slots[i]);
+    }
+    CHECK(loop_run(loop) == 0);
+    CHECK(loop_deinit(loop) == 0);
+    close(fd);
+    report_rate("cold_reads_rate", &measurement);
+    report_processor_time("cold_reads_cpu_ns", &processor_time, &measurement);
+    return 0;
+}
