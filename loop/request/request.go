@@ -90,7 +90,7 @@ type Request struct {
 	controlNext *Request // in the control list; written by who asked for control
 	newEvents   atomic.Uint32
 	Mode        uint32 // OpOpen, OpAccess
-	Generation  uint32 // of the descriptor's entry when the watch began
+	Generation  uint32 // of the descriptor's entry when the request began
 	Events      uint32 // OpWait, OpWatch: what is asked for
 	TimeoutAt   uint64 // ns: when TimeoutNs is over; Never = no deadline
 

@@ -49,9 +49,9 @@ func (b *Backend) startOnDescriptor(r *request.Request) {
 		b.sink.Finish(r, errno)
 		return
 	}
+	r.Generation = e.closings
 	switch r.Op {
 	case request.OpWatch:
-		r.Generation = e.closings
 		r.Length = 0 // the latch of an edge-triggered watch
 	case request.OpClose:
 		b.prepareClose(e, r.Fd)
@@ -240,7 +240,7 @@ func transferEvents(op request.Op) uint32 {
 
 // awaitReadiness makes a transfer, which did not get through, wait until it is worth another try.
 func (b *Backend) awaitReadiness(r *request.Request) {
-	if r.Marked(request.MarkCancel) {
+	if r.Marked(request.MarkCancel) || r.Generation != b.table.Find(r.Fd).closings {
 		b.sink.Finish(r, sys.ECANCELED)
 		return
 	}
