@@ -285,9 +285,10 @@ typedef struct loop_iovec {
 #define LOOP_THREADS_MAX     1024u       /* the most loop threads, and the most blocking threads */
 
 enum {
-    LOOP_BACKEND_AUTO     = 0, /* the best that this system offers */
-    LOOP_BACKEND_EPOLL    = 1, /* Linux */
-    LOOP_BACKEND_IO_URING = 2, /* Linux */
+    LOOP_BACKEND_AUTO     = 0, /* the best that this system offers: io_uring, or epoll where the kernel or
+                                  a sandbox denies that */
+    LOOP_BACKEND_EPOLL    = 1, /* Linux; makes no io_uring system call at all */
+    LOOP_BACKEND_IO_URING = 2, /* Linux 6.1 or newer */
     LOOP_BACKEND_KQUEUE   = 3, /* macOS, the BSDs */
     LOOP_BACKEND_IOCP     = 4  /* Windows */
 };
@@ -419,7 +420,7 @@ LOOP_API uint64_t loop_now(loop_t *loop);
 LOOP_API loop_t *loop_default(void);
 
 /**
- * The backend in use: "epoll".
+ * The backend in use: "io_uring" or "epoll".
  *
  * Returns   A string that lives for ever; NULL if the loop is NULL or deinitialised.
  * Threads   Any.

@@ -93,8 +93,11 @@ func (w *worker) turn(limitNs int64) int {
 // attach says that the calling thread drives the worker from now on.
 func (w *worker) attach() {
 	w.mu.Lock()
+	defer w.mu.Unlock()
 	w.backend.Attach()
-	w.mu.Unlock()
+	if w.yielded == 0 {
+		w.yielded = w.engine.kernel.Now()
+	}
 }
 
 // advance turns what is due into results.

@@ -5,9 +5,8 @@
 //   - Completions of what had to wait are made by the thread that submitted it, which the kernel interrupts
 //     for that unless told not to. The ring is set up to be left alone (IORING_SETUP_COOP_TASKRUN): the work
 //     is done when the thread is in the kernel anyway, and a flag in the ring says that some is left. The
-//     stricter IORING_SETUP_DEFER_TASKRUN, which binds the ring to one thread for ever, measures the same,
-//     and cannot be had by default: a loop may be run by one thread after the other, and be ended by a third.
-//     A program that promises not to do so gets it.
+//     stricter IORING_SETUP_DEFER_TASKRUN, which binds the ring to one thread for ever, measures the same;
+//     but a loop may be run by one thread after the other, and be ended by a third.
 //   - When a thread ends, what it submitted is cancelled. So a cancellation that nobody asked for is not a
 //     result: the request is submitted again. This also serves to change the events of a poll.
 //   - The queues are short, and the kernel may refuse to take submissions (EAGAIN, EBUSY) or take some only.
