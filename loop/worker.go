@@ -13,6 +13,7 @@ import (
 )
 
 const (
+	timerBatch = 256  // deadlines handled in one turn: few enough that delivery finds them in the cache
 	tickBatch  = 1024 // ticks delivered in one turn
 	startBatch = 256  // operations started in one turn
 )
@@ -39,6 +40,8 @@ type worker struct {
 	dueTimers request.List
 	dueTicks  request.List
 	completed request.List
+
+	spinner spinner
 
 	// Of the worker's thread: keeping watch, see threads.go.
 	quiet     int
@@ -67,7 +70,7 @@ func (w *worker) turn(limitNs int64) int {
 	expectant := w.backend.Flush()
 	if patience := w.patience(limitNs); patience != 0 || expectant {
 		w.mu.Unlock()
-		w.wait(patience)
+		w.wait(patience, expectant)
 		w.yield()
 		w.mu.Lock()
 		w.now = 0
@@ -133,8 +136,15 @@ func (w *worker) unfinished() bool {
 		!w.ticks.Empty() || !w.incoming.Empty()
 }
 
-// wait lets the backend wait, unless something came up after the worker announced its sleep.
-func (w *worker) wait(patience int64) {
+// wait lets the backend wait, unless something came up after the worker announced its sleep. expectant says that
+// a look is worth a system call.
+func (w *worker) wait(patience int64, expectant bool) {
+	if patience != 0 && w.spin(patience) {
+		if !expectant {
+			return
+		}
+		patience = 0
+	}
 	if patience != 0 {
 		w.mailbox.SetSleeping()
 		if w.mailbox.HasWork() || w.disturbed.Load() || w.engine.interrupted(w) {
@@ -146,6 +156,9 @@ func (w *worker) wait(patience int64) {
 	}
 	errno := w.backend.Wait(patience)
 	w.mailbox.ClearSleeping()
+	if patience != 0 {
+		w.spinner.wake(w.mailbox.HasForeignWork())
+	}
 	if errno < 0 {
 		panic("loop: the kernel interface was closed behind the loop's back")
 	}
@@ -181,10 +194,10 @@ func (w *worker) clock() uint64 {
 	return w.now
 }
 
-// expire handles the deadlines that have passed.
+// expire handles the deadlines that have passed, up to a batch.
 func (w *worker) expire() {
 	if !w.wheel.Empty() {
-		w.wheel.Expire(w.clock(), w.due)
+		w.wheel.Expire(w.clock(), timerBatch, w.due)
 	}
 }
 

@@ -8,3 +8,13 @@ import _ "unsafe" // for go:linkname
 //
 //go:linkname nanotime runtime.nanotime
 func nanotime() int64
+
+// Relax passes some hundred nanoseconds without keeping the processor busy, between two looks at memory that
+// another thread is about to change.
+func Relax() {
+	const pauses = 4
+	procyield(pauses)
+}
+
+//go:linkname procyield runtime.procyield
+func procyield(cycles uint32)
