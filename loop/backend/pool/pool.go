@@ -2,12 +2,16 @@
 //
 // The threads grow with demand up to a limit and leave when they were idle for a while. Work comes in
 // classes; each class has a limit below the total, so that a slow one always leaves threads to the others.
-// Idle threads sleep on a futex each, newest first, rather than in the Go scheduler: waking one is a single
-// system call and no goroutine changes threads.
+//
+// Who submits takes no lock: it pushes on an inbox, and wakes a thread only if none is about to look there.
+// At most one thread at a time is looking for work, or on its way to; when it has found something and leaves
+// more behind, it summons the next. So a crowd of short requests costs one wake-up and not one each, and a
+// crowd of long ones gets as many threads as it needs all the same.
 package pool
 
 import (
 	"sync"
+	"sync/atomic"
 
 	"github.com/libloop/libloop/loop/internal/sys"
 	"github.com/libloop/libloop/loop/request"
@@ -23,8 +27,6 @@ const (
 	classes
 )
 
-const idleNs = 5_000_000_000 // how long a thread waits for work before it leaves
-
 // Pool is a set of threads shared by the workers of one loop.
 type Pool struct {
 	kernel  sys.Kernel
@@ -34,20 +36,62 @@ type Pool struct {
 	limit      int // threads in all
 	classLimit int // threads that one class may have at a time
 
-	mu      sync.Mutex
-	queued  [classes]request.List
-	running [classes]int
-	idle    []*thread // sleeping threads, the newest last
-	threads int
-	started []*thread // not yet known to be gone
-	closing bool
-	next    Class // where the search for work begins
+	_       [64]byte // what submitters write shares no cache line with what the threads write
+	inbox   [classes]inbox
+	closing atomic.Bool
+	_       [64]byte
+
+	mu       sync.Mutex
+	queued   [classes]request.List // what was taken out of the inboxes
+	running  [classes]int
+	next     Class // where the search for work begins
+	threads  int
+	started  []*thread // not yet known to be gone
+	idle     []*thread // sleeping threads, the newest last
+	searcher *thread   // the thread that looks for work, or was summoned to; nil = none
+	lookout  lookout
 }
 
-type thread struct {
-	system *sys.Thread
-	signal uint32 // futex: 1 = there is work, or the pool closes
-	left   bool
+// inbox is how the requests of a class reach the threads: a list, newest first, on a cache line of its own.
+type inbox struct {
+	newest  atomic.Pointer[request.Request]
+	covered atomic.Bool // somebody will look here without being summoned, or nobody can be
+	_       [52]byte
+}
+
+func (b *inbox) cover(covered bool) {
+	if b.covered.Load() != covered {
+		b.covered.Store(covered)
+	}
+}
+
+func (b *inbox) empty() bool { return b.newest.Load() == nil }
+
+func (b *inbox) push(r *request.Request) {
+	for {
+		r.Next = b.newest.Load()
+		if b.newest.CompareAndSwap(r.Next, r) {
+			return
+		}
+	}
+}
+
+// moveTo empties the inbox into a list, oldest first.
+func (b *inbox) moveTo(list *request.List) {
+	if b.empty() {
+		return
+	}
+	var oldest *request.Request
+	for r := b.newest.Swap(nil); r != nil; {
+		older := r.Next
+		r.Next = oldest
+		oldest, r = r, older
+	}
+	for r := oldest; r != nil; {
+		newer := r.Next
+		list.Push(r)
+		r = newer
+	}
 }
 
 // New makes a pool without threads. limit is the most threads it may have; each class gets at least one.
@@ -64,10 +108,13 @@ func New(kernel sys.Kernel, limit int, work func(*request.Request) int64, done f
 
 // Submit queues a request. The pool owns it until done.
 func (p *Pool) Submit(class Class, r *request.Request) {
-	p.mu.Lock()
 	r.Queued = true
-	p.queued[class].Push(r)
-	sleeper := p.summon(class)
+	p.inbox[class].push(r)
+	if p.inbox[class].covered.Load() {
+		return
+	}
+	p.mu.Lock()
+	sleeper := p.summon()
 	p.mu.Unlock()
 	p.wake(sleeper)
 }
@@ -76,6 +123,7 @@ func (p *Pool) Submit(class Class, r *request.Request) {
 func (p *Pool) Cancel(class Class, r *request.Request) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.inbox[class].moveTo(&p.queued[class])
 	if !r.Queued {
 		return false
 	}
@@ -88,6 +136,7 @@ func (p *Pool) Cancel(class Class, r *request.Request) bool {
 func (p *Pool) CancelFd(fd int64) (cancelled request.List) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.inbox[Files].moveTo(&p.queued[Files])
 	for r := p.queued[Files].First(); r != nil; {
 		next := r.Next
 		if r.Fd == fd && (r.Op == request.OpRead || r.Op == request.OpWrite) {
@@ -105,6 +154,7 @@ func (p *Pool) CancelQueued() {
 	p.mu.Lock()
 	var cancelled request.List
 	for class := range p.queued {
+		p.inbox[class].moveTo(&p.queued[class])
 		for r := p.queued[class].Pop(); r != nil; r = p.queued[class].Pop() {
 			r.Queued = false
 			cancelled.Push(r)
@@ -117,6 +167,44 @@ func (p *Pool) CancelQueued() {
 	}
 }
 
+// take chooses the next request to run, from the classes in turn. The lock is held.
+func (p *Pool) take() (Class, *request.Request) {
+	for range classes {
+		class := p.next
+		p.next = (p.next + 1) % classes
+		if p.running[class] >= p.classLimit {
+			continue
+		}
+		if p.queued[class].Empty() {
+			p.inbox[class].moveTo(&p.queued[class])
+		}
+		if r := p.queued[class].Pop(); r != nil {
+			r.Queued = false
+			p.running[class]++
+			return class, r
+		}
+	}
+	return 0, nil
+}
+
+// startable reports whether take would find something. The lock is held.
+func (p *Pool) startable() bool {
+	for class, room := range p.room() {
+		if room && !(p.queued[class].Empty() && p.inbox[class].empty()) {
+			return true
+		}
+	}
+	return false
+}
+
+// room tells the classes that may have another thread. The lock is held.
+func (p *Pool) room() (room [classes]bool) {
+	for class, running := range p.running {
+		room[class] = running < p.classLimit
+	}
+	return room
+}
+
 // Threads returns the number of threads now.
 func (p *Pool) Threads() int {
 	p.mu.Lock()
@@ -127,7 +215,7 @@ func (p *Pool) Threads() int {
 // Close ends all threads and waits until they are gone. Nothing is queued or running.
 func (p *Pool) Close() {
 	p.mu.Lock()
-	p.closing = true
+	p.closing.Store(true)
 	sleepers := p.idle
 	p.idle = nil
 	for _, t := range sleepers {
@@ -141,96 +229,4 @@ func (p *Pool) Close() {
 	for _, t := range started {
 		t.system.Join()
 	}
-}
-
-// summon finds a thread for new work of a class: one that sleeps and must be woken, or a new one. nil when
-// the work has to wait for a thread that is busy. The lock is held.
-func (p *Pool) summon(class Class) *thread {
-	if p.running[class] >= p.classLimit {
-		return nil
-	}
-	if n := len(p.idle); n > 0 {
-		sleeper := p.idle[n-1]
-		p.idle = p.idle[:n-1]
-		sleeper.signal = 1
-		return sleeper
-	}
-	if p.threads < p.limit {
-		p.spawn()
-	}
-	return nil
-}
-
-func (p *Pool) wake(sleeper *thread) {
-	if sleeper != nil {
-		p.kernel.FutexWake(&sleeper.signal)
-	}
-}
-
-func (p *Pool) spawn() {
-	kept := p.started[:0]
-	for _, t := range p.started {
-		if !t.left || !t.system.Gone() {
-			kept = append(kept, t)
-		}
-	}
-	t := &thread{}
-	p.started = append(kept, t)
-	p.threads++
-	t.system = sys.StartThread("loop-blocking", func() { p.run(t) })
-}
-
-// run is the life of one thread.
-func (p *Pool) run(t *thread) {
-	p.mu.Lock()
-	for {
-		if class, r := p.take(); r != nil {
-			p.mu.Unlock()
-			r.Result = p.perform[class](r)
-			p.done(r)
-			p.mu.Lock()
-			p.running[class]--
-			continue
-		}
-		if p.closing || !p.sleep(t) {
-			break
-		}
-	}
-	p.threads--
-	t.left = true
-	p.mu.Unlock()
-}
-
-// take chooses the next request to run, from the classes in turn. The lock is held.
-func (p *Pool) take() (Class, *request.Request) {
-	for range classes {
-		class := p.next
-		p.next = (p.next + 1) % classes
-		if p.running[class] >= p.classLimit {
-			continue
-		}
-		if r := p.queued[class].Pop(); r != nil {
-			r.Queued = false
-			p.running[class]++
-			return class, r
-		}
-	}
-	return 0, nil
-}
-
-// sleep waits for work; false when none came for so long that the thread should leave. The lock is held,
-// but not while it sleeps.
-func (p *Pool) sleep(t *thread) (summoned bool) {
-	t.signal = 0
-	p.idle = append(p.idle, t)
-	p.mu.Unlock()
-	p.kernel.FutexWait(&t.signal, 0, idleNs)
-	p.mu.Lock()
-	for i, other := range p.idle {
-		if other == t {
-			p.idle = append(p.idle[:i], p.idle[i+1:]...)
-			return false
-		}
-	}
-	return true
 }
