@@ -20,9 +20,12 @@ enum phase { PHASE_FREE, PHASE_QUEUED, PHASE_ACTIVE, PHASE_SHOT, PHASE_HELD, PHA
 
 /* Event Accept. Returns 0, LOOP_EBUSY for a request in flight, LOOP_EINVAL for one that was not zeroed. */
 static inline int state_accept(struct request *request, uint32_t worker) {
-    uint64_t state = 0;
+    /* Looked at first: with a locked instruction as the first access to requests that are not in the cache,
+     * starting a million timers in a row took three times as long. */
+    uint64_t state = atomic_load_explicit(&request->state, memory_order_relaxed);
     uint64_t queued = STATE_MAGIC | (uint64_t)worker << STATE_WORKER_SHIFT | PHASE_QUEUED;
-    if (atomic_compare_exchange_strong_explicit(&request->state, &state, queued, memory_order_acquire,
+    if (state == 0 &&
+        atomic_compare_exchange_strong_explicit(&request->state, &state, queued, memory_order_acquire,
                                                 memory_order_relaxed)) {
         return 0;
     }

@@ -1,11 +1,12 @@
 // Package wheel keeps the deadlines of one worker: a hierarchical timing wheel with the precision of a heap.
 //
-// A deadline is a 64-bit number of ns, seen as eight digits of base 256. The cursor is the time up to which
+// A deadline is a 64-bit number of ns, seen as seven digits of base 1,024. The cursor is the time up to which
 // everything has fired. A request hangs in the slot that its highest digit different from the cursor's
 // names: level = position of that digit, slot = its value. So level 0 holds exact deadlines, a slot of level
-// 1 those of one span of 256 ns, and so on. When the cursor reaches the beginning of a slot, the requests in
-// it fall to lower levels, at most seven times in their life and usually twice. Start and cancel touch two
-// links and a bitmap; the memory is 2,048 slots, whatever the number of requests.
+// 1 those of one span of about 1 µs, one of level 2 those of about 1 ms, and so on. When the cursor reaches
+// the beginning of a slot, the requests in it fall to lower levels, at most six times in their life and
+// usually twice. Start and cancel touch two links and a bitmap; the memory is 7,168 slots, whatever the
+// number of requests.
 //
 // The slot follows from deadline and cursor alone, so equal deadlines share a slot at any time, in the order
 // of their start; and removal need not be told where the request hangs.
@@ -18,19 +19,27 @@ import (
 )
 
 const (
-	levels    = 8
-	slotCount = 256
-	digitBits = 8
+	digitBits = 10
+	slotCount = 1 << digitBits
+	levels    = (64 + digitBits - 1) / digitBits
 	words     = slotCount / 64
-	scanLimit = 32 // requests looked at for the exact deadline of a slot
+	scanLimit = 32   // requests looked at for the exact deadline of a slot
+	warmLimit = 8192 // requests that are loaded from each end of a slot before it falls: 2 MiB of lines
 )
 
 // Wheel holds requests by Request.Deadline. The zero value is empty, with the cursor at 0.
 type Wheel struct {
 	cursor uint64
 	count  int
-	used   [levels][words]uint64    // bitmap of slots in use
-	slots  *[levels][slotCount]slot // nil until the first Add: many loops never need it
+	used   uint64         // bitmap of levels in use
+	levels *[levels]level // nil until the first Add: many loops never need it
+	warmth uint64         // what warm read; it has no meaning, but the compiler has to load it
+}
+
+type level struct {
+	used      uint64        // bitmap of the words of slotsUsed that are not 0
+	slotsUsed [words]uint64 // bitmap of slots in use
+	slots     [slotCount]slot
 }
 
 type slot struct {
@@ -42,17 +51,17 @@ func (w *Wheel) Empty() bool { return w.count == 0 }
 
 // First returns a request that the wheel holds, or nil.
 func (w *Wheel) First() *request.Request {
-	level, index, ok := w.earliest()
-	if !ok {
+	if w.count == 0 {
 		return nil
 	}
-	return w.slots[level][index].head
+	n, index := w.earliest()
+	return w.levels[n].slots[index].head
 }
 
 // Add keeps the deadline of a request. One in the past counts as due now.
 func (w *Wheel) Add(r *request.Request) {
-	if w.slots == nil {
-		w.slots = new([levels][slotCount]slot)
+	if w.levels == nil {
+		w.levels = new([levels]level)
 	}
 	w.place(r)
 	w.count++
@@ -60,8 +69,8 @@ func (w *Wheel) Add(r *request.Request) {
 
 // Remove forgets the deadline of a request that was added and has not expired.
 func (w *Wheel) Remove(r *request.Request) {
-	level, index := w.position(r.Deadline)
-	s := &w.slots[level][index]
+	n, index := w.position(r.Deadline)
+	s := &w.levels[n].slots[index]
 	if r.TimerPrev == nil {
 		if s.head != r {
 			panic("wheel: request is not in its slot")
@@ -77,31 +86,34 @@ func (w *Wheel) Remove(r *request.Request) {
 	}
 	r.TimerNext, r.TimerPrev = nil, nil
 	if s.head == nil {
-		w.used[level][index/64] &^= 1 << (index % 64)
+		w.unmark(n, index)
 	}
 	w.count--
 }
 
-// Expire calls fire, in order, with each request whose deadline is not after now; it is off the wheel then.
-// fire may add requests, but not with deadlines up to now, and may remove others.
-func (w *Wheel) Expire(now uint64, fire func(*request.Request)) {
+// Expire calls fire, in order, with at most limit requests whose deadline is not after now; they are off the
+// wheel then. fire may add requests, but not with deadlines up to now, and may remove others.
+func (w *Wheel) Expire(now uint64, limit int, fire func(*request.Request)) {
 	for w.count > 0 {
-		level, index, ok := w.earliest()
-		if !ok {
-			panic("wheel: lost a request")
-		}
-		start := w.start(level, index)
+		n, index := w.earliest()
+		start := w.start(n, index)
 		if start > now {
 			break
 		}
-		w.cursor = max(w.cursor, start)
-		if level > 0 {
-			w.cascade(level, index)
+		w.cursor = start
+		if n > 0 {
+			w.cascade(n, index)
 			continue
 		}
-		r := w.slots[0][index].head
-		w.Remove(r)
-		fire(r)
+		s := &w.levels[0].slots[index]
+		for r := s.head; r != nil; r = s.head {
+			if limit == 0 {
+				return
+			}
+			limit--
+			w.Remove(r)
+			fire(r)
+		}
 	}
 	w.cursor = max(w.cursor, now)
 }
@@ -109,15 +121,15 @@ func (w *Wheel) Expire(now uint64, fire func(*request.Request)) {
 // Next returns the time at which Expire has something to do: the earliest deadline, or a time before it when
 // finding it exactly would take long. Never when the wheel is empty.
 func (w *Wheel) Next() uint64 {
-	level, index, ok := w.earliest()
-	if !ok {
-		return request.Never
-	}
 	next := request.Never
-	r := w.slots[level][index].head
-	for n := 0; r != nil; n++ {
-		if n == scanLimit {
-			return w.start(level, index)
+	if w.count == 0 {
+		return next
+	}
+	n, index := w.earliest()
+	r := w.levels[n].slots[index].head
+	for count := 0; r != nil; count++ {
+		if count == scanLimit {
+			return w.start(n, index)
 		}
 		next = min(next, r.Deadline)
 		r = r.TimerNext
@@ -126,25 +138,29 @@ func (w *Wheel) Next() uint64 {
 }
 
 // position returns the slot of a deadline. One in the past shares the slot of the cursor.
-func (w *Wheel) position(deadline uint64) (level, index int) {
+func (w *Wheel) position(deadline uint64) (n, index int) {
 	deadline = max(deadline, w.cursor)
-	if difference := deadline ^ w.cursor; difference != 0 {
-		level = (bits.Len64(difference) - 1) / digitBits
-	}
-	return level, int(deadline >> (level * digitBits) & (slotCount - 1))
+	n = (bits.Len64((deadline^w.cursor)|1) - 1) / digitBits
+	return n, int(deadline >> (n * digitBits) & (slotCount - 1))
 }
 
 // place links a request into its slot, behind those that are there. In the slot of the cursor deadlines may
 // differ, because some are in the past; it is kept in order.
 func (w *Wheel) place(r *request.Request) {
-	level, index := w.position(r.Deadline)
-	s := &w.slots[level][index]
+	n, index := w.position(r.Deadline)
+	l := &w.levels[n]
+	s := &l.slots[index]
 	before := s.tail
-	for level == 0 && before != nil && before.Deadline > r.Deadline {
-		before = before.TimerPrev
+	if before == nil {
+		w.used |= 1 << n
+		l.used |= 1 << (index / 64)
+		l.slotsUsed[index/64] |= 1 << (index % 64)
+	} else if n == 0 {
+		for before != nil && before.Deadline > r.Deadline {
+			before = before.TimerPrev
+		}
 	}
 	s.insert(before, r)
-	w.used[level][index/64] |= 1 << (index % 64)
 }
 
 // insert links a request behind another one, or first.
@@ -162,12 +178,25 @@ func (s *slot) insert(before, r *request.Request) {
 	}
 }
 
+// unmark notes that a slot is empty.
+func (w *Wheel) unmark(n, index int) {
+	l := &w.levels[n]
+	l.slotsUsed[index/64] &^= 1 << (index % 64)
+	if l.slotsUsed[index/64] == 0 {
+		l.used &^= 1 << (index / 64)
+		if l.used == 0 {
+			w.used &^= 1 << n
+		}
+	}
+}
+
 // cascade moves the requests of a slot that the cursor has reached to lower levels.
-func (w *Wheel) cascade(level, index int) {
-	s := &w.slots[level][index]
+func (w *Wheel) cascade(n, index int) {
+	s := &w.levels[n].slots[index]
+	w.warm(s)
 	r := s.head
 	*s = slot{}
-	w.used[level][index/64] &^= 1 << (index % 64)
+	w.unmark(n, index)
 	for r != nil {
 		next := r.TimerNext
 		w.place(r)
@@ -175,25 +204,32 @@ func (w *Wheel) cascade(level, index int) {
 	}
 }
 
-// earliest returns the slot that holds the earliest deadline.
-func (w *Wheel) earliest() (level, index int, ok bool) {
-	if w.count == 0 {
-		return 0, 0, false
-	}
-	for level := range levels {
-		// Slots below the cursor's digit are empty: what they would hold has expired.
-		for word := range words {
-			if set := w.used[level][word]; set != 0 {
-				return level, word*64 + bits.TrailingZeros64(set), true
-			}
+// warm loads the first and the last requests of a slot into the cache. A list tells only one request ahead
+// what to load; from both ends two loads are under way at a time. The line of the state comes along: it is
+// needed when the request fires, soon after.
+func (w *Wheel) warm(s *slot) {
+	front, back := s.head, s.tail
+	for range warmLimit {
+		w.warmth += front.Deadline + uint64(front.Phase()) + back.Deadline + uint64(back.Phase())
+		if front == back || front.TimerNext == back {
+			return
 		}
+		front, back = front.TimerNext, back.TimerPrev
 	}
-	return 0, 0, false
+}
+
+// earliest returns the slot that holds the earliest deadline of a wheel that is not empty. Slots below the
+// cursor's digit are empty: what they would hold has expired.
+func (w *Wheel) earliest() (n, index int) {
+	n = bits.TrailingZeros64(w.used)
+	l := &w.levels[n]
+	word := bits.TrailingZeros64(l.used)
+	return n, word*64 + bits.TrailingZeros64(l.slotsUsed[word])
 }
 
 // start returns the first time that belongs to a slot.
-func (w *Wheel) start(level, index int) uint64 {
-	shift := level * digitBits
+func (w *Wheel) start(n, index int) uint64 {
+	shift := n * digitBits
 	above := uint64(0)
 	if shift+digitBits < 64 {
 		above = w.cursor >> (shift + digitBits) << (shift + digitBits)

@@ -2,14 +2,17 @@ package wheel
 
 import (
 	"math/rand/v2"
+	"slices"
 	"sort"
 	"testing"
 
 	"github.com/libloop/libloop/loop/request"
 )
 
+const noLimit = 1 << 62
+
 func expireAll(w *Wheel, now uint64) (fired []*request.Request) {
-	w.Expire(now, func(r *request.Request) { fired = append(fired, r) })
+	w.Expire(now, noLimit, func(r *request.Request) { fired = append(fired, r) })
 	return fired
 }
 
@@ -18,7 +21,7 @@ func TestFiresInOrderOfDeadlineAndTiesInOrderOfStart(t *testing.T) {
 	for round := range 50 {
 		w := &Wheel{}
 		now := random.Uint64N(1 << 40)
-		w.Expire(now, nil)
+		w.Expire(now, noLimit, nil)
 		spread := uint64(1) << random.IntN(40)
 		var expected []*request.Request
 		for range 500 {
@@ -85,7 +88,7 @@ func TestRemovedRequestsDoNotFire(t *testing.T) {
 
 func TestDeadlineInThePastIsDueNow(t *testing.T) {
 	w := &Wheel{}
-	w.Expire(1000, nil)
+	w.Expire(1000, noLimit, nil)
 	r := &request.Request{Deadline: 10}
 	w.Add(r)
 	if got := expireAll(w, 1000); len(got) != 1 || got[0] != r {
@@ -95,7 +98,7 @@ func TestDeadlineInThePastIsDueNow(t *testing.T) {
 
 func TestHugeDeadlinesNeitherWrapNorFire(t *testing.T) {
 	w := &Wheel{}
-	w.Expire(1<<50, nil)
+	w.Expire(1<<50, noLimit, nil)
 	for _, deadline := range []uint64{1 << 62, 1<<63 - 1, 1 << 63, request.Never - 1, request.Never} {
 		w.Add(&request.Request{Deadline: deadline})
 	}
@@ -109,7 +112,7 @@ func TestHugeDeadlinesNeitherWrapNorFire(t *testing.T) {
 
 func TestNextIsExactForAFewRequests(t *testing.T) {
 	w := &Wheel{}
-	w.Expire(12345, nil)
+	w.Expire(12345, noLimit, nil)
 	w.Add(&request.Request{Deadline: 12345 + 5_000_000_000})
 	w.Add(&request.Request{Deadline: 12345 + 5_000_000_001})
 	if next := w.Next(); next != 12345+5_000_000_000 {
@@ -124,7 +127,7 @@ func TestFireMayAddAndRemove(t *testing.T) {
 	shots := 0
 	w.Add(again)
 	w.Add(other)
-	w.Expire(20, func(r *request.Request) {
+	w.Expire(20, noLimit, func(r *request.Request) {
 		shots++
 		if r == again && shots == 1 {
 			w.Remove(other)
@@ -137,6 +140,72 @@ func TestFireMayAddAndRemove(t *testing.T) {
 	}
 }
 
+// Ties: many requests share few deadlines. Adding while Expire stopped at its limit puts new requests before,
+// among and behind those that are due and still wait.
+func TestBehavesAsASortedListUnderAnyMixOfAddRemoveAndLimitedExpire(t *testing.T) {
+	for _, origin := range []uint64{0, 1<<20 - 3, 1<<40 - 1000, 1<<60 - 5, request.Never - 1<<20} {
+		for _, spread := range []uint64{1, 3, 2000, 1 << 19} {
+			compareWithSortedList(t, origin, spread)
+		}
+	}
+}
+
+func compareWithSortedList(t *testing.T, origin, spread uint64) {
+	random := rand.New(rand.NewPCG(origin, spread))
+	w := &Wheel{}
+	w.Expire(origin, noLimit, nil)
+	now := origin
+	var sorted []*request.Request
+	for range 3000 {
+		switch random.IntN(8) {
+		case 0, 1, 2, 3:
+			from := now - min(now, random.Uint64N(spread/4+2)) // some are in the past
+			r := &request.Request{Deadline: request.DeadlineAfter(from, random.Uint64N(spread))}
+			w.Add(r)
+			at := sort.Search(len(sorted), func(i int) bool { return sorted[i].Deadline > r.Deadline })
+			sorted = slices.Insert(sorted, at, r)
+		case 4, 5:
+			if len(sorted) > 0 {
+				at := random.IntN(len(sorted))
+				w.Remove(sorted[at])
+				sorted = slices.Delete(sorted, at, at+1)
+			}
+		default:
+			now = min(request.DeadlineAfter(now, random.Uint64N(spread/4+2)), request.Never-1)
+			limit := random.IntN(5)
+			w.Expire(now, limit, func(r *request.Request) {
+				if len(sorted) == 0 || sorted[0] != r || r.Deadline > now || limit == 0 {
+					t.Fatalf("origin %d, spread %d: %d fired at %d, out of turn", origin, spread, r.Deadline, now)
+				}
+				sorted, limit = sorted[1:], limit-1
+			})
+			if limit > 0 && len(sorted) > 0 && sorted[0].Deadline <= now {
+				t.Fatalf("origin %d, spread %d: %d did not fire at %d", origin, spread, sorted[0].Deadline, now)
+			}
+		}
+		if w.Empty() != (len(sorted) == 0) || !w.Empty() && w.Next() > sorted[0].Deadline {
+			t.Fatalf("origin %d, spread %d: empty %v, next %d", origin, spread, w.Empty(), w.Next())
+		}
+	}
+}
+
+func TestSlotWithMoreRequestsThanAreWarmedKeepsTheirOrder(t *testing.T) {
+	w := &Wheel{}
+	requests := make([]request.Request, 2*warmLimit+10)
+	for i := range requests {
+		requests[i].Deadline = 1<<30 + uint64(i/3)
+		w.Add(&requests[i])
+	}
+	for i, r := range expireAll(w, 1<<31) {
+		if r != &requests[i] {
+			t.Fatalf("place %d is out of order", i)
+		}
+	}
+	if !w.Empty() {
+		t.Fatal("some did not fire")
+	}
+}
+
 func BenchmarkStartAndFire(b *testing.B) {
 	w := &Wheel{}
 	requests := make([]request.Request, b.N)
@@ -145,5 +214,5 @@ func BenchmarkStartAndFire(b *testing.B) {
 		requests[i].Deadline = random.Uint64N(1 << 33)
 		w.Add(&requests[i])
 	}
-	w.Expire(1<<33, func(*request.Request) {})
+	w.Expire(1<<33, noLimit, func(*request.Request) {})
 }
