@@ -65,6 +65,7 @@ func engineOpen(l *C.loop_t, options *C.loop_options_t) C.int {
 		Threads:         threads,
 		BlockingThreads: int(options.blocking_threads),
 		Backend:         loop.BackendChoice(options.backend),
+		ThreadBound:     bool(l.bound),
 		Host:            host{l},
 		Shared:          (*request.Shared)(unsafe.Pointer(&l.shared)),
 		Mailboxes:       unsafe.Slice((*request.Mailbox)(mailboxes), threads),

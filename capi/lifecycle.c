@@ -98,7 +98,8 @@ static int read_options(const loop_options_t *given, loop_options_t *options) {
     }
     if (options->threads > LOOP_THREADS_MAX) return LOOP_EINVAL;
     if (options->blocking_threads > LOOP_THREADS_MAX) return LOOP_EINVAL;
-    if (options->flags != 0 || options->backend > LOOP_BACKEND_IOCP) return LOOP_EINVAL;
+    if ((options->flags & ~LOOP_THREAD_BOUND) != 0 || options->backend > LOOP_BACKEND_IOCP) return LOOP_EINVAL;
+    if ((options->flags & LOOP_THREAD_BOUND) != 0 && options->threads > 1) return LOOP_EINVAL;
     if (options->backend > LOOP_BACKEND_IO_URING) return LOOP_ENOTSUP; /* other systems have them */
     return 0;
 }
@@ -113,6 +114,7 @@ int loop_init(loop_t **loop_out, const loop_options_t *options) {
     struct loop *loop = allocate(chosen.threads);
     if (loop == NULL) return LOOP_ENOMEM;
     clear(loop);
+    loop->bound = (chosen.flags & LOOP_THREAD_BOUND) != 0;
     error = engineOpen(loop, &chosen);
     if (error < 0) {
         put_free(loop);
@@ -153,10 +155,17 @@ static void send_back_shown(loop_t *loop) {
     }
 }
 
+/* Returns 0 if the calling thread may run the loop. The first to ask is the one of a bound loop. */
+static int check_thread(loop_t *loop) {
+    uintptr_t self = (uintptr_t)&capi_here, runner = 0;
+    if (!loop->bound || atomic_compare_exchange_strong(&loop->runner, &runner, self)) return 0;
+    return runner == self ? 0 : LOOP_EPERM;
+}
+
 /* Makes the calling thread the one that runs the loop. */
 static int claim(loop_t *loop) {
     int error = check_loop(loop);
-    if (error < 0) return error;
+    if (error < 0 || (error = check_thread(loop)) < 0) return error;
     uint32_t free = 0;
     if (!atomic_compare_exchange_strong(&loop->shared.running, &free, 1)) return LOOP_EBUSY;
     send_back_shown(loop);
@@ -322,7 +331,8 @@ static int enter(loop_t *loop) {
 
 int loop_backend_fd(loop_t *loop) {
     int error = enter(loop);
-    return error < 0 ? error : engineBackendDescriptor(loop->engine);
+    if (error < 0 || (error = check_thread(loop)) < 0) return error;
+    return engineBackendDescriptor(loop->engine);
 }
 
 int64_t loop_backend_timeout(loop_t *loop) {

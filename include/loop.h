@@ -293,6 +293,14 @@ enum {
     LOOP_BACKEND_IOCP     = 4  /* Windows */
 };
 
+/*
+ * loop_options_t.flags: the thread that runs the loop first is the only one that will run it, and end it; others
+ * get LOOP_EPERM from loop_run, loop_run_once, loop_wait, loop_deinit and loop_backend_fd. Any thread may still
+ * submit, cancel and stop. With io_uring the kernel then completes operations only while the loop looks for
+ * completions, and never interrupts a system call that a callback makes. For loops of one thread.
+ */
+#define LOOP_THREAD_BOUND 1u
+
 /* Options of loop_init. Zeroed = the defaults. */
 typedef struct loop_options {
     uint32_t size;             /* sizeof(loop_options_t); 0 = that of version 0.1 */
@@ -300,7 +308,7 @@ typedef struct loop_options {
     uint32_t blocking_threads; /* most threads for blocking work; 0 = 4 per processor, at least 8. Each
                                   class of work (files, loop_queue_work) always has one of its own */
     uint32_t backend;          /* LOOP_BACKEND_* */
-    uint32_t flags;            /* 0 */
+    uint32_t flags;            /* 0 or LOOP_THREAD_BOUND */
 } loop_options_t;
 
 /**
@@ -308,8 +316,8 @@ typedef struct loop_options {
  *
  * loop_out  Set to the new loop, or to NULL on failure. End it with loop_deinit.
  * options   Read during the call only. NULL = defaults: one thread, the best backend.
- * Returns   0, or LOOP_EINVAL (loop_out NULL, a count above LOOP_THREADS_MAX, an unknown backend or flag, a
- *           size that this version does not know), LOOP_ENOTSUP (that backend does not exist here, or in a
+ * Returns   0, or LOOP_EINVAL (loop_out NULL, a count above LOOP_THREADS_MAX, an unknown backend or flag,
+ *           LOOP_THREAD_BOUND with several threads, a size that this version does not know), LOOP_ENOTSUP (that backend does not exist here, or in a
  *           forked child), LOOP_EMFILE, LOOP_ENFILE, LOOP_ENOMEM. On failure nothing is left behind.
  * Threads   Any. Several loops may live in one process.
  */

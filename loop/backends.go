@@ -8,15 +8,15 @@ import (
 )
 
 // openBackends gives each worker a backend, all of one kind.
-func (e *Engine) openBackends(choice BackendChoice, fileThreads int) int64 {
-	if choice != BackendEpoll {
+func (e *Engine) openBackends(config *Config) int64 {
+	if config.Backend != BackendEpoll {
 		errno := e.openEach(func(w *worker) (backend.Backend, int64) {
-			return uring.New(e.kernel, w, e.pool, fileThreads)
+			return uring.New(e.kernel, w, e.pool, config.BlockingThreads, config.ThreadBound)
 		})
 		if errno == 0 {
 			return 0
 		}
-		if choice == BackendIOUring {
+		if config.Backend == BackendIOUring {
 			return refusal(errno)
 		}
 	}

@@ -46,6 +46,7 @@ type Config struct {
 	Threads         int // loop threads, at least 1
 	BlockingThreads int // most threads of the blocking pool
 	Backend         BackendChoice
+	ThreadBound     bool // one thread will run the loop, and end it
 	Host            Host
 	Shared          *request.Shared   // zeroed
 	Mailboxes       []request.Mailbox // zeroed, one for each thread
@@ -78,7 +79,7 @@ func newEngine(kernel sys.Kernel, config Config) (*Engine, int64) {
 		e.workers = append(e.workers, &worker{engine: e, index: i, mailbox: &config.Mailboxes[i]})
 		e.boxes = append(e.boxes, &config.Mailboxes[i])
 	}
-	if errno := e.openBackends(config.Backend, config.BlockingThreads); errno < 0 {
+	if errno := e.openBackends(&config); errno < 0 {
 		e.pool.Close()
 		return nil, errno
 	}

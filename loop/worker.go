@@ -147,7 +147,7 @@ func (w *worker) wait(patience int64, expectant bool) {
 	}
 	if patience != 0 {
 		w.mailbox.SetSleeping()
-		if w.mailbox.HasWork() || w.disturbed.Load() || w.engine.interrupted(w) {
+		if w.mailbox.HasForeignWork() || w.disturbed.Load() || w.engine.interrupted(w) {
 			patience = 0
 		} else {
 			w.sleeps.Add(1)

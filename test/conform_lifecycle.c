@@ -68,7 +68,7 @@ TEST(options_out_of_range_are_refused)
     assert_refused((loop_options_t){.size = size, .blocking_threads = UINT32_MAX}, LOOP_EINVAL);
     assert_refused((loop_options_t){.size = size, .backend = LOOP_BACKEND_IOCP + 1}, LOOP_EINVAL);
     assert_refused((loop_options_t){.size = size, .backend = UINT32_MAX}, LOOP_EINVAL);
-    assert_refused((loop_options_t){.size = size, .flags = 1}, LOOP_EINVAL);
+    assert_refused((loop_options_t){.size = size, .flags = 2}, LOOP_EINVAL);
     assert_refused((loop_options_t){.size = size, .flags = UINT32_C(1) << 31}, LOOP_EINVAL);
     assert_refused((loop_options_t){.size = 1}, LOOP_EINVAL);
     assert_refused((loop_options_t){.size = size - 1}, LOOP_EINVAL);

@@ -16,6 +16,9 @@ func (p *Pool) performFile(r *request.Request) int64 {
 		iov, count := r.Buffers()
 		return p.kernel.Write(fd, iov, count, r.Offset)
 	case request.OpOpen:
+		if r.Marked(request.MarkBlocked) && p.missedWriter(int(r.Offset)) {
+			return r.Offset
+		}
 		return p.kernel.Open(fd, r.Address, int(int32(r.Length)), r.Mode)
 	case request.OpAccess:
 		return p.kernel.Access(fd, r.Address, r.Mode, int(int32(r.Length)))
@@ -23,4 +26,13 @@ func (p *Pool) performFile(r *request.Request) int64 {
 		return p.kernel.Close(fd, true)
 	}
 	return sys.EINVAL
+}
+
+// missedWriter reports whether a FIFO that a first try has opened for reading, without waiting, has had a writer
+// since that is gone again: an open would wait for another one. A writer that waited for us gets a moment to
+// write and go; one that takes longer is met by the open.
+func (p *Pool) missedWriter(fifo int) bool {
+	const momentMs = 2
+	fds := []sys.PollFd{{Fd: int32(fifo)}}
+	return p.kernel.Poll(fds, momentMs) > 0 && fds[0].Revents&sys.EpollHup != 0
 }

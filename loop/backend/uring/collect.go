@@ -34,9 +34,7 @@ func (b *Backend) complete(r *request.Request, result int64, more bool) {
 	}
 	b.unlist(r)
 	r.Marks &^= request.MarkCancelSent
-	if r.IsStreamWrite() {
-		defer b.continueWrites(b.table.Find(r.Fd))
-	}
+	defer b.continueStream(r)
 	if result == sys.ECANCELED || result == sys.EINTR {
 		b.interrupted(r, result)
 		return
@@ -54,8 +52,8 @@ func (b *Backend) complete(r *request.Request, result int64, more bool) {
 }
 
 // interrupted ends a request that was cancelled, and begins one again that nobody cancelled: its events were
-// changed, or the thread that submitted it ended, or a signal came. A close is done in spite of a signal; one that
-// was cancelled never began.
+// changed, or the thread that submitted it ended, or a signal came. A close is done in spite of a signal; one
+// that was cancelled never began.
 func (b *Backend) interrupted(r *request.Request, result int64) {
 	switch {
 	case r.Op == request.OpClose && result == sys.EINTR:
@@ -115,7 +113,7 @@ func (b *Backend) completeTransfer(r *request.Request, result int64) {
 // completeOpen ends an open. The kernel tried it with O_NONBLOCK first, which makes a difference for a FIFO:
 // to read, the descriptor came without waiting for a writer; to write, an error came without waiting for a
 // reader. The pool then opens it again, in the way of open(2). The first descriptor is kept until then: a
-// writer that it let in may have begun to write.
+// writer that it let in may have begun to write. If that one is gone already, the first is the result.
 func (b *Backend) completeOpen(r *request.Request, result int64) {
 	switch {
 	case result == sys.EAGAIN:
@@ -135,7 +133,7 @@ func (b *Backend) completeOpen(r *request.Request, result int64) {
 
 // returnOpen ends an open that the pool made.
 func (b *Backend) returnOpen(r *request.Request) {
-	if r.Marked(request.MarkBlocked) {
+	if r.Marked(request.MarkBlocked) && r.Result != r.Offset {
 		b.kernel.Close(int(r.Offset), false)
 	}
 	if r.Result == sys.EAGAIN {

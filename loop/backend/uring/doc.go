@@ -7,6 +7,7 @@
 //     is done when the thread is in the kernel anyway, and a flag in the ring says that some is left. The
 //     stricter IORING_SETUP_DEFER_TASKRUN, which binds the ring to one thread for ever, measures the same;
 //     but a loop may be run by one thread after the other, and be ended by a third.
+//     Loops that promise not to (LOOP_THREAD_BOUND) have it.
 //   - When a thread ends, what it submitted is cancelled. So a cancellation that nobody asked for is not a
 //     result: the request is submitted again. This also serves to change the events of a poll.
 //   - The queues are short, and the kernel may refuse to take submissions (EAGAIN, EBUSY) or take some only.

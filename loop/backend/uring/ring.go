@@ -112,8 +112,8 @@ func (r *ring) takeBack() { r.tail-- }
 // unsubmitted returns how many submissions the kernel has not taken.
 func (r *ring) unsubmitted() uint32 { return r.tail - atomic.LoadUint32(r.sqHead) }
 
-// publish shows the kernel the submissions up to now, which are filled in. Who holds the worker's lock may add
-// further ones while the worker's thread, without it, is on its way into the kernel.
+// publish shows the kernel the submissions up to now, which are filled in. Who holds the worker's lock may
+// add further ones while the worker's thread, without it, is on its way into the kernel.
 func (r *ring) publish() { atomic.StoreUint32(r.sqTail, r.tail) }
 
 // published returns how many submissions an enter would hand over. It needs no lock.

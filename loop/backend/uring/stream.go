@@ -89,7 +89,8 @@ func (b *Backend) freeBundle() *backend.Bundle {
 func bundleOf(fd int64) uint64 { return uint64(uint32(fd))<<3 | tagBundle }
 
 // completeBundle ends the writes of a bundle that were done; the others, in part or not at all, are tried
-// again, or end if they were cancelled. An error is that of the first: it is told by that one alone.
+// again, or end if they were cancelled. An error, or the nothing of writes of no bytes, is that of the first:
+// it is told by that one alone.
 func (b *Backend) completeBundle(e *entry, result int64) {
 	count := e.bundled
 	e.bundled = 0
@@ -98,7 +99,7 @@ func (b *Backend) completeBundle(e *entry, result int64) {
 		r.Marks &^= request.MarkInKernel | request.MarkCancelSent
 		r = r.Next
 	}
-	e.alone = result < 0 && result != sys.ECANCELED && result != sys.EINTR
+	e.alone = result <= 0 && result != sys.ECANCELED && result != sys.EINTR
 	backend.Spread(&e.queue, count, result, func(r *request.Request, n int64) {
 		count--
 		b.dequeue(e, r)
@@ -120,12 +121,49 @@ func (b *Backend) dequeue(e *entry, r *request.Request) {
 	e.queue.Remove(r)
 }
 
-// cancelQueued ends a write that queues; in a bundle, by ending that.
+// cancelQueued ends a transfer that queues; in a bundle, by ending that.
 func (b *Backend) cancelQueued(e *entry, r *request.Request) {
+	if r.Op == request.OpRead {
+		r.Marks &^= request.MarkWaiting
+		e.readers.Remove(r)
+		b.sink.Finish(r, sys.ECANCELED)
+		return
+	}
 	if r.Marked(request.MarkInKernel) {
 		b.interrupt(e.queue.First())
 		return
 	}
 	b.dequeue(e, r)
 	b.sink.Finish(r, sys.ECANCELED)
+}
+
+// Reads at the current position go to the kernel one at a time for each descriptor, too: it takes the position
+// of a file when it begins a read and moves it when that ends, so two of them would read the same.
+
+func isStreamRead(r *request.Request) bool {
+	return r.Op == request.OpRead && r.Offset == request.CurrentPosition
+}
+
+// startRead hands a read to the kernel, or queues it.
+func (b *Backend) startRead(e *entry, r *request.Request) {
+	if e.reads == 0 && e.readers.Empty() {
+		b.issue(r)
+		return
+	}
+	r.Marks |= request.MarkWaiting
+	e.readers.Push(r)
+}
+
+// continueStream goes on after a request ended, or came back for another try.
+func (b *Backend) continueStream(r *request.Request) {
+	switch {
+	case r.IsStreamWrite():
+		b.continueWrites(b.table.Find(r.Fd))
+	case isStreamRead(r):
+		if e := b.table.Find(r.Fd); e.reads == 0 && !e.readers.Empty() {
+			next := e.readers.Pop()
+			next.Marks &^= request.MarkWaiting
+			b.issue(next)
+		}
+	}
 }

@@ -56,9 +56,12 @@ func (b *Backend) startOnDescriptor(r *request.Request) {
 	case request.OpClose:
 		b.prepareClose(e, r.Fd)
 	}
-	if r.IsStreamWrite() {
+	switch {
+	case r.IsStreamWrite():
 		b.startWrite(e, r)
-	} else {
+	case isStreamRead(r):
+		b.startRead(e, r)
+	default:
 		b.issue(r)
 	}
 }
@@ -100,6 +103,7 @@ func (b *Backend) prepareClose(e *entry, fd int64) {
 		r.Marks &^= request.MarkPooled
 		b.sink.Finish(r, sys.ECANCELED)
 	}
+	b.cancelEntry(e) // first what queues, or it would follow what leaves the backlog
 	for r := b.backlog.First(); r != nil; {
 		next := r.Next
 		if r.Op != request.OpOpen && r.Fd == fd {
@@ -107,7 +111,6 @@ func (b *Backend) prepareClose(e *entry, fd int64) {
 		}
 		r = next
 	}
-	b.cancelEntry(e)
 	e.closings++
 	e.seekable = false
 }
@@ -116,13 +119,29 @@ func (b *Backend) prepareClose(e *entry, fd int64) {
 func (b *Backend) issue(r *request.Request) {
 	sqe := b.ring.next()
 	if sqe == nil {
-		r.Marks |= request.MarkBacklog
-		b.backlog.Push(r)
+		b.postpone(r)
 		return
 	}
 	sqe.UserData = userData(r)
 	b.fill(sqe, r)
 	b.list(r)
+}
+
+// postpone puts a request in the backlog, and leaveBacklog takes it out.
+func (b *Backend) postpone(r *request.Request) {
+	r.Marks |= request.MarkBacklog
+	b.backlog.Push(r)
+	if isStreamRead(r) {
+		b.table.Find(r.Fd).reads++
+	}
+}
+
+func (b *Backend) leaveBacklog(r *request.Request) {
+	r.Marks &^= request.MarkBacklog
+	b.backlog.Remove(r)
+	if isStreamRead(r) {
+		b.table.Find(r.Fd).reads--
+	}
 }
 
 // tryLone makes a read of a file at once, by a call that does not block, if it is all there is to be submitted:
@@ -157,6 +176,8 @@ func (b *Backend) list(r *request.Request) {
 	e.inFlight.Push(r)
 	if r.IsStreamWrite() {
 		e.writes++
+	} else if isStreamRead(r) {
+		e.reads++
 	}
 }
 
@@ -166,6 +187,8 @@ func (b *Backend) unlist(r *request.Request) {
 	e.inFlight.Remove(r)
 	if r.IsStreamWrite() {
 		e.writes--
+	} else if isStreamRead(r) {
+		e.reads--
 	}
 }
 
@@ -282,8 +305,8 @@ func (b *Backend) submitCancel(userData uint64) bool {
 	return true
 }
 
-// payCancels sends the cancels that found no place, and those that change the events of a watch. A watch that is
-// interrupted for nothing begins again.
+// payCancels sends the cancels that found no place, and those that change the events of a watch. A watch that
+// is interrupted for nothing begins again.
 func (b *Backend) payCancels() {
 	b.owesCancels = false
 	pay := func(e *entry) {
@@ -305,8 +328,8 @@ func (b *Backend) payCancels() {
 	pay(&b.others)
 }
 
-// armWake polls the wake descriptor, for ever. It is never read: each signal makes a completion. The poll before
-// it, which another thread armed, ends.
+// armWake polls the wake descriptor, for ever. It is never read: each signal makes a completion. The poll
+// before it, which another thread armed, ends.
 func (b *Backend) armWake() {
 	if b.wakeID > 0 && !b.submitCancel(b.wakeID<<3|tagWake) {
 		return

@@ -28,6 +28,7 @@ type Backend struct {
 
 	ring   *ring
 	wakeFd int
+	bound  bool   // to the thread that attaches first
 	driver int64  // the thread that attached last
 	wakeID uint64 // what completions of the present wake poll carry, above the tag
 	waking bool   // the wake poll is armed, or will be by the next enter
@@ -47,6 +48,8 @@ type Backend struct {
 type entry struct {
 	inFlight request.List // what the kernel has
 	queue    request.List // writes that wait for others to end
+	readers  request.List // reads that wait for another one to end
+	reads    uint32       // those at the current position that the kernel or the backlog has
 	writes   uint32       // those that the kernel has, apart from the bundle
 	bundled  int          // how many of the queue are in the bundle that the kernel has
 	alone    bool         // the next write must not go in a bundle
@@ -58,10 +61,15 @@ type entry struct {
 var _ backend.Backend = (*Backend)(nil)
 
 // New makes a ring and its wake descriptor, and tries them. fileThreads is the most threads of the kernel that
-// may work on files for it. A negative errno says what could not be had.
-func New(kernel sys.Kernel, sink backend.Sink, pool *pool.Pool, fileThreads int) (*Backend, int64) {
-	b := &Backend{kernel: kernel, sink: sink, pool: pool, wakeFd: -1, noSignal: sys.RwfNosignal}
-	ring, errno := openRing(kernel, submissions, completions, sys.RingCoop)
+// may work on files for it. bound says that one thread alone will ever attach. A negative errno says what could
+// not be had.
+func New(kernel sys.Kernel, sink backend.Sink, pool *pool.Pool, fileThreads int, bound bool) (*Backend, int64) {
+	b := &Backend{kernel: kernel, sink: sink, pool: pool, wakeFd: -1, noSignal: sys.RwfNosignal, bound: bound}
+	flags := uint32(sys.RingCoop)
+	if bound {
+		flags = sys.RingSingle | sys.RingDeferred | sys.RingDisabled
+	}
+	ring, errno := openRing(kernel, submissions, completions, flags)
 	if errno < 0 {
 		return nil, errno
 	}
@@ -85,7 +93,11 @@ func (b *Backend) prepare(fileThreads int) int64 {
 		return wakeFd
 	}
 	b.wakeFd = int(wakeFd)
-	return min(0, b.ring.enter(0, 0)) // a sandbox may allow the other calls and not this one
+	errno := b.ring.enter(0, 0) // a sandbox may allow the other calls and not this one
+	if errno == sys.EBADFD && b.bound {
+		return 0 // Attach will enable it
+	}
+	return min(0, errno)
 }
 
 // Name implements backend.Backend.
@@ -94,10 +106,15 @@ func (b *Backend) Name() string { return "io_uring" }
 // Attach implements backend.Backend. Completions of the wake poll are made by the thread that armed it, so
 // the one that is to be woken arms it.
 func (b *Backend) Attach() {
-	if thread := b.kernel.ThreadID(); thread != b.driver {
-		b.driver = thread
-		b.waking = false
+	thread := b.kernel.ThreadID()
+	if thread == b.driver {
+		return
 	}
+	if b.bound && b.driver == 0 {
+		b.kernel.RingEnable(b.ring.fd) // when that fails, so does the first enter
+	}
+	b.driver = thread
+	b.waking = false
 }
 
 // Resume implements backend.Backend.
@@ -133,12 +150,9 @@ func (b *Backend) Return(r *request.Request) {
 func (b *Backend) Cancel(r *request.Request) {
 	switch {
 	case r.Marked(request.MarkBacklog):
-		r.Marks &^= request.MarkBacklog
-		b.backlog.Remove(r)
+		b.leaveBacklog(r)
 		b.sink.Finish(r, sys.ECANCELED)
-		if r.IsStreamWrite() {
-			b.continueWrites(b.table.Find(r.Fd))
-		}
+		b.continueStream(r)
 	case r.Marked(request.MarkWaiting):
 		b.cancelQueued(b.table.Find(r.Fd), r)
 	case r.Marked(request.MarkFileShown): // and thus not with the kernel
@@ -167,6 +181,9 @@ func (b *Backend) CancelAll() {
 }
 
 func (b *Backend) cancelEntry(e *entry) {
+	for r := e.readers.First(); r != nil; r = e.readers.First() {
+		b.cancelQueued(e, r)
+	}
 	for r := e.queue.First(); r != nil; {
 		next := r.Next
 		r.Marks |= request.MarkCancel
@@ -198,8 +215,7 @@ func (b *Backend) Flush() (expectant bool) {
 		b.armWake()
 	}
 	for r := b.backlog.First(); r != nil && b.ring.unsubmitted() <= b.ring.sqMask; r = b.backlog.First() {
-		r.Marks &^= request.MarkBacklog
-		b.backlog.Remove(r)
+		b.leaveBacklog(r)
 		b.issue(r)
 	}
 	if b.owesCancels {

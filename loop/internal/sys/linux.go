@@ -245,7 +245,7 @@ func (Linux) IsPipe(fd int) bool {
 // IsFile implements Kernel.
 func (Linux) IsFile(fd int) bool {
 	var status unix.Stat_t
-	fast(unix.SYS_FSTAT, uintptr(fd), uintptr(unsafe.Pointer(&status)), 0, 0, 0, 0)
+	unix.RawSyscall(unix.SYS_FSTAT, uintptr(fd), uintptr(unsafe.Pointer(&status)), 0)
 	kind := status.Mode & unix.S_IFMT
 	return kind == unix.S_IFREG || kind == unix.S_IFDIR
 }
@@ -263,7 +263,7 @@ func (Linux) IsStream(fd int) bool {
 // option returns an option of a socket, or -1.
 func option(fd int, name uintptr) int32 {
 	value, size := int32(-1), uint32(unsafe.Sizeof(int32(0)))
-	fast(unix.SYS_GETSOCKOPT, uintptr(fd), unix.SOL_SOCKET, name, uintptr(unsafe.Pointer(&value)),
+	unix.RawSyscall6(unix.SYS_GETSOCKOPT, uintptr(fd), unix.SOL_SOCKET, name, uintptr(unsafe.Pointer(&value)),
 		uintptr(unsafe.Pointer(&size)), 0)
 	return value
 }

@@ -11,6 +11,7 @@ import (
 
 // Flags of RingSetup.
 const (
+	RingDisabled    = 1 << 6  // RingEnable begins its life
 	RingClamp       = 1 << 4  // more entries than the kernel allows become as many as it does
 	RingSizedCq     = 1 << 3  // CqEntries says how long the completion queue is
 	RingSubmitAll   = 1 << 7  // a bad submission does not stop those behind it
@@ -125,6 +126,7 @@ const (
 	enterExtArg    = 1 << 3
 
 	registerProbe     = 8
+	registerEnable    = 12
 	registerIowqLimit = 19
 	probeSupported    = 1 << 0
 )
@@ -187,6 +189,11 @@ func (Linux) RingSupports(fd int, opcodes ...uint8) bool {
 		}
 	}
 	return true
+}
+
+// RingEnable implements Kernel.
+func (Linux) RingEnable(fd int) int64 {
+	return fast(unix.SYS_IO_URING_REGISTER, uintptr(fd), registerEnable, 0, 0, 0, 0)
 }
 
 // RingLimitThreads implements Kernel.

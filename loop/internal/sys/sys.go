@@ -67,6 +67,8 @@ type Kernel interface {
 	RingEnter(fd int, submit, wait uint32, timeoutNs int64, memory *RingTimeout) int64
 	// RingSupports reports whether the kernel knows all of these opcodes.
 	RingSupports(fd int, opcodes ...uint8) bool
+	// RingEnable begins the life of a ring that was made with RingDisabled, on the calling thread.
+	RingEnable(fd int) int64
 	// RingLimitThreads sets how many threads of the kernel may work on files for this ring at a time.
 	RingLimitThreads(fd int, files uint32) int64
 	// ThreadID returns the number of the calling thread.
@@ -92,6 +94,7 @@ const (
 	EAGAIN    = -int64(unix.EAGAIN)
 	ENOMEM    = -int64(unix.ENOMEM)
 	EFAULT    = -int64(unix.EFAULT)
+	EBADFD    = -int64(unix.EBADFD)
 	EBUSY     = -int64(unix.EBUSY)
 	EEXIST    = -int64(unix.EEXIST)
 	EINVAL    = -int64(unix.EINVAL)
