@@ -265,3 +265,23 @@ LIFECYCLE = (
 )
 
 WORKLOADS = (*COMPUTING, *FILES, *THREADS, *LIFECYCLE, *ECHO, *LATENCY)
+
+# ---- guards -------------------------------------------------------------------------------------------
+
+# What --check judges: lower bars than the goals, by ratios that every run keeps unless something broke. They
+# are about the figures that other load on the machine moves least.
+GUARDS = {
+    ("ticks", "ticks_each"): at_most(2, "asio"),
+    ("ticks", "ticks_batch"): at_most(1.7, "asio"),
+    ("timers", "timers_start_ns"): at_most(1.1, "libuv"),
+    ("timers", "timers_cancel_ns"): at_most(0.5, "libuv"),
+    ("timers", "timers_fire_ns"): at_most(0.5, "libuv"),
+    ("pread1", "pread_rate"): at_least(8, "libuv"),
+    ("pread1", "pread_cpu_ns"): at_most(1.25, "limits"),
+    ("pread32", "pread_cpu_ns"): at_most(1.35, "limits", sides=URING),
+    ("pread256", "pread_cpu_ns"): at_most(1.35, "limits", sides=URING),
+    ("small_files", "small_files_cpu_ns"): at_most(0.8, "libuv", sides=URING),
+    ("pipelined_writes", "pipelined_writes_rate"): at_least(1.3, "libuv"),
+    ("work1", "work_rate"): at_least(1, "libuv"),
+    ("echo64x64", "echo_cpu_ns"): at_most(1.25, "peers"),
+}

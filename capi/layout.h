@@ -119,7 +119,7 @@ struct loop {
     uint32_t         id;        /* of this memory, for ever */
     bool             uses_ring; /* io_uring; otherwise epoll */
     bool             bound;     /* LOOP_THREAD_BOUND */
-    _Atomic uintptr_t runner;   /* of a bound loop: the thread that runs it, by the address of its capi_here */
+    _Atomic uintptr_t runner;   /* of a bound loop: its thread, by the address of capi_here */
     _Atomic uint64_t entries;
     /* Owner: who runs the loop. */
     struct request  *harvested_head; /* taken from shared.harvest, oldest first */

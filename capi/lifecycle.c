@@ -98,7 +98,8 @@ static int read_options(const loop_options_t *given, loop_options_t *options) {
     }
     if (options->threads > LOOP_THREADS_MAX) return LOOP_EINVAL;
     if (options->blocking_threads > LOOP_THREADS_MAX) return LOOP_EINVAL;
-    if ((options->flags & ~LOOP_THREAD_BOUND) != 0 || options->backend > LOOP_BACKEND_IOCP) return LOOP_EINVAL;
+    if ((options->flags & ~LOOP_THREAD_BOUND) != 0) return LOOP_EINVAL;
+    if (options->backend > LOOP_BACKEND_IOCP) return LOOP_EINVAL;
     if ((options->flags & LOOP_THREAD_BOUND) != 0 && options->threads > 1) return LOOP_EINVAL;
     if (options->backend > LOOP_BACKEND_IO_URING) return LOOP_ENOTSUP; /* other systems have them */
     return 0;

@@ -11,6 +11,10 @@ target_link_libraries(test_support PUBLIC loop::loop loop_program ${CMOCKA_LIBRA
 
 set(sanitizer_options "ASAN_OPTIONS=quarantine_size_mb=4:detect_stack_use_after_return=1")
 
+# Runs a program where io_uring_setup fails with the error that is its first argument.
+add_executable(deny test/deny.c)
+target_link_libraries(deny PRIVATE loop_program)
+
 file(GLOB conform_sources CONFIGURE_DEPENDS test/conform_*.c)
 foreach(source IN LISTS conform_sources)
     cmake_path(GET source STEM name)
@@ -26,6 +30,19 @@ foreach(source IN LISTS conform_sources)
                 ENVIRONMENT "${sanitizer_options};LOOP_TEST_BACKEND=${backend};LOOP_TEST_THREADS=${threads}")
         endforeach()
     endforeach()
+    # Once more with the default backend where io_uring cannot be had: the loop falls back to epoll.
+    add_test(NAME ${name}.denied.threads1 COMMAND deny EPERM $<TARGET_FILE:${name}>)
+    set_tests_properties(${name}.denied.threads1 PROPERTIES
+        SKIP_RETURN_CODE 77
+        TIMEOUT 180
+        ENVIRONMENT "${sanitizer_options};LOOP_TEST_THREADS=1")
+endforeach()
+
+add_executable(denied test/denied.c)
+target_link_libraries(denied PRIVATE loop::loop loop_program)
+foreach(error IN ITEMS ENOSYS EPERM EMFILE ENOMEM)
+    add_test(NAME denied.${error} COMMAND deny ${error} $<TARGET_FILE:denied> ${error})
+    set_tests_properties(denied.${error} PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 60)
 endforeach()
 
 # ---- the header --------------------------------------------------------------------------------------
@@ -41,6 +58,15 @@ endif()
 
 add_test(NAME header_rebuild COMMAND "${CMAKE_CURRENT_SOURCE_DIR}/test/header_rebuild.sh")
 set_tests_properties(header_rebuild PROPERTIES TIMEOUT 300)
+
+# ---- system calls of an operation --------------------------------------------------------------------
+
+find_package(Python3 REQUIRED COMPONENTS Interpreter)
+add_executable(count_calls test/count_calls.c)
+target_link_libraries(count_calls PRIVATE loop::loop loop_program)
+add_test(NAME count_calls COMMAND
+    "${Python3_EXECUTABLE}" "${CMAKE_CURRENT_SOURCE_DIR}/test/count_calls.py" $<TARGET_FILE:count_calls>)
+set_tests_properties(count_calls PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 180)
 
 # ---- manners of a guest ------------------------------------------------------------------------------
 

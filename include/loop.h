@@ -294,10 +294,10 @@ enum {
 };
 
 /*
- * loop_options_t.flags: the thread that runs the loop first is the only one that will run it, and end it; others
- * get LOOP_EPERM from loop_run, loop_run_once, loop_wait, loop_deinit and loop_backend_fd. Any thread may still
- * submit, cancel and stop. With io_uring the kernel then completes operations only while the loop looks for
- * completions, and never interrupts a system call that a callback makes. For loops of one thread.
+ * loop_options_t.flags: the thread that runs the loop first is the only one that will run it, and end it;
+ * others get LOOP_EPERM from loop_run, loop_run_once, loop_wait, loop_deinit and loop_backend_fd. Any thread
+ * may still submit, cancel and stop. With io_uring the kernel then completes operations only while the loop
+ * looks for completions, and never interrupts a system call that a callback makes. For loops of one thread.
  */
 #define LOOP_THREAD_BOUND 1u
 
@@ -317,8 +317,9 @@ typedef struct loop_options {
  * loop_out  Set to the new loop, or to NULL on failure. End it with loop_deinit.
  * options   Read during the call only. NULL = defaults: one thread, the best backend.
  * Returns   0, or LOOP_EINVAL (loop_out NULL, a count above LOOP_THREADS_MAX, an unknown backend or flag,
- *           LOOP_THREAD_BOUND with several threads, a size that this version does not know), LOOP_ENOTSUP (that backend does not exist here, or in a
- *           forked child), LOOP_EMFILE, LOOP_ENFILE, LOOP_ENOMEM. On failure nothing is left behind.
+ *           LOOP_THREAD_BOUND with several threads, a size that this version does not know),
+ *           LOOP_ENOTSUP (that backend does not exist here, or in a forked child), LOOP_EMFILE,
+ *           LOOP_ENFILE, LOOP_ENOMEM. On failure nothing is left behind.
  * Threads   Any. Several loops may live in one process.
  */
 LOOP_API int loop_init(loop_t **loop_out, const loop_options_t *options);

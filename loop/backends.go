@@ -25,8 +25,8 @@ func (e *Engine) openBackends(config *Config) int64 {
 	})
 }
 
-// refusal translates why io_uring cannot be had: the kernel, its configuration or a sandbox does not offer it,
-// or something ran out.
+// refusal translates why io_uring cannot be had: the kernel, its configuration or a sandbox does not offer
+// it, or something ran out.
 func refusal(errno int64) int64 {
 	switch errno {
 	case sys.ENOSYS, sys.EPERM, sys.EINVAL:

@@ -23,6 +23,9 @@ type faulty struct {
 	interrupts atomic.Int64
 }
 
+// onEpoll are the options of a loop whose faults are in epoll.
+var onEpoll = Options{Threads: 1, BlockingThreads: 8, Backend: BackendEpoll}
+
 func (f *faulty) fails() bool {
 	n := f.calls.Add(1)
 	return f.failAt != 0 && (n == f.failAt || f.after > 0 && n >= f.after)
@@ -89,7 +92,7 @@ func TestInitThatFailsAnywhereLeavesNothingBehind(t *testing.T) {
 
 func TestPollServesWhatEpollHasNoRoomFor(t *testing.T) {
 	for _, errno := range []syscall.Errno{syscall.ENOSPC, syscall.ENOMEM} {
-		l, err := newLoop(&faulty{refuseAdd: -int64(errno)}, Options{Threads: 1, BlockingThreads: 8, Backend: BackendEpoll})
+		l, err := newLoop(&faulty{refuseAdd: -int64(errno)}, onEpoll)
 		must(t, err)
 		reader, writer := pipe(t)
 		idle, _ := pipe(t)
@@ -127,7 +130,7 @@ func TestPollServesWhatEpollHasNoRoomFor(t *testing.T) {
 }
 
 func TestStopWorksWhileOnlyPollWaits(t *testing.T) {
-	l, err := newLoop(&faulty{refuseAdd: -int64(syscall.ENOSPC)}, Options{Threads: 1, BlockingThreads: 8, Backend: BackendEpoll})
+	l, err := newLoop(&faulty{refuseAdd: -int64(syscall.ENOSPC)}, onEpoll)
 	must(t, err)
 	reader, _ := pipe(t)
 	var wait Request
@@ -146,7 +149,7 @@ func TestStopWorksWhileOnlyPollWaits(t *testing.T) {
 func TestInterruptedWaitsDoNotFireTimersEarly(t *testing.T) {
 	kernel := &faulty{}
 	kernel.interrupts.Store(50)
-	l, err := newLoop(kernel, Options{Threads: 1, BlockingThreads: 8, Backend: BackendEpoll})
+	l, err := newLoop(kernel, onEpoll)
 	must(t, err)
 	var timer Request
 	const delay = 5 * time.Millisecond

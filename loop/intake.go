@@ -91,6 +91,9 @@ func (w *worker) takeBack(r *request.Request) {
 // resume continues a multishot request after one of its shots was delivered.
 func (w *worker) resume(r *request.Request) {
 	r.Move(request.Start)
+	if r.CancelAsked() { // the message may come in after the request: no shot more
+		r.Marks |= request.MarkCancel
+	}
 	if r.TimeoutNs != 0 {
 		r.TimeoutAt = request.DeadlineAfter(w.clock(), r.TimeoutNs)
 	}

@@ -136,8 +136,8 @@ func (w *worker) unfinished() bool {
 		!w.ticks.Empty() || !w.incoming.Empty()
 }
 
-// wait lets the backend wait, unless something came up after the worker announced its sleep. expectant says that
-// a look is worth a system call.
+// wait lets the backend wait, unless something came up after the worker announced its sleep. expectant says
+// that a look is worth a system call.
 func (w *worker) wait(patience int64, expectant bool) {
 	if patience != 0 && w.spin(patience) {
 		if !expectant {

@@ -1,5 +1,6 @@
 /*
- * Loops that are bound to a thread (LOOP_THREAD_BOUND): who may do what, and that callbacks are left in peace.
+ * Loops that are bound to a thread (LOOP_THREAD_BOUND): who may do what, and that callbacks are left in
+ * peace.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -87,8 +88,9 @@ static void *disturb(void *argument)
 }
 
 /*
- * Blocks in a call that is not restarted when it is interrupted, while reads of the loop become ready. The end of
- * another ring of this thread, in an earlier test, may still interrupt a call or two.
+ * Blocks in calls that are not restarted when they are interrupted, while reads of the loop become ready. In
+ * a loop that is not bound all twenty are interrupted. The ends of rings of earlier tests, which the kernel
+ * puts off, may interrupt some.
  */
 static void block(loop_t *loop, loop_request_t *request, int64_t result)
 {
@@ -101,7 +103,7 @@ static void block(loop_t *loop, loop_request_t *request, int64_t result)
     for (int i = 0; i < 20; i++) {
         interrupted += epoll_wait(epoll, &event, 1, 2) != 0;
     }
-    CHECK(interrupted <= 2);
+    CHECK(interrupted < 10);
     close(epoll);
     join_thread(thread);
 }
@@ -113,7 +115,8 @@ TEST(calls_that_block_in_callbacks_are_not_interrupted)
     loop_request_t timer = {.user = &crowd};
     for (size_t i = 0; i < COUNT(crowd.reads); i++) {
         make_pipe(crowd.ends[i]);
-        assert_result(loop_read(loop, begin(&crowd.reads[i]), crowd.ends[i][0], &crowd.bytes[i], 1, record), 0);
+        loop_request_t *request = begin(&crowd.reads[i]);
+        assert_result(loop_read(loop, request, crowd.ends[i][0], &crowd.bytes[i], 1, record), 0);
     }
     assert_result(loop_timer_start(loop, &timer, MILLISECOND, 0, block), 0);
     run(loop);

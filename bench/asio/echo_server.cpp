@@ -89,7 +89,8 @@ public:
 
 private:
     void read() {
-        socket_.async_read_some(asio::buffer(buffer_.get(), ECHO_BUFFER), Handler{this, &Connection::on_read});
+        socket_.async_read_some(asio::buffer(buffer_.get(), ECHO_BUFFER),
+                                Handler{this, &Connection::on_read});
     }
 
     void wait(tcp::socket::wait_type direction) {

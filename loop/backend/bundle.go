@@ -12,8 +12,8 @@ type Bundle struct {
 	vectors [256]request.Iovec
 }
 
-// Gather takes the buffers of the requests at the head of a list, as far as they are plain writes, and returns
-// their number and bytes.
+// Gather takes the buffers of the requests at the head of a list, as far as they are plain writes, and
+// returns their number and bytes.
 func (b *Bundle) Gather(list *request.List) (count int, bytes int64) {
 	const most = 1 << 20 // enough for any socket at a time
 	for r := list.First(); r != nil && count < len(b.vectors) && bytes < most; r = r.Next {

@@ -50,7 +50,7 @@ const (
 	MarkReleased                        // was held for a control message; capi/layout.h has this one, too
 	MarkFileShown                       // an edge-triggered watch of a file had its one shot
 	MarkInKernel                        // linked into the list of what the kernel has
-	MarkArmed                           // an edge-triggered watch that the kernel reports to, also between shots
+	MarkArmed                           // an edge-triggered watch that the kernel reports to
 	MarkBacklog                         // linked into the backlog: the kernel had no room
 	MarkCancelSent                      // the kernel was asked to end it
 )

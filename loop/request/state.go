@@ -136,6 +136,9 @@ func (r *Request) Phase() Phase { return Phase(r.state.Load() & phaseMask) }
 // HasControl reports whether a control message is on its way.
 func (r *Request) HasControl() bool { return r.state.Load()&Control != 0 }
 
+// CancelAsked reports whether a cancel is on its way.
+func (r *Request) CancelAsked() bool { return r.state.Load()&Cancel != 0 }
+
 // Worker returns the index of the worker whose mailbox the request belongs to.
 func (r *Request) Worker() int { return int(r.state.Load() >> workerShift & workerMask) }
 

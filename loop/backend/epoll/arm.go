@@ -112,7 +112,7 @@ func (b *Backend) cancelWaiters(e *entry) { b.failWaiters(e, sys.ECANCELED) }
 // startClose closes a descriptor. What waits on it is cancelled first. Closing a file may block (a network
 // file system writes it back), so that is the pool's work; for a registered descriptor it is not.
 func (b *Backend) startClose(r *request.Request) {
-	queued := b.pool.CancelFd(r.Fd)
+	queued, running := b.pool.CancelFd(r.Fd)
 	for q := queued.Pop(); q != nil; q = queued.Pop() {
 		q.Marks &^= request.MarkPooled
 		b.sink.Finish(q, sys.ECANCELED)
@@ -135,7 +135,7 @@ func (b *Backend) startClose(r *request.Request) {
 	e.closings++
 	e.looked = false
 	e.edgeWatches, e.edgeEvents, e.latched = 0, 0, 0
-	if !registered {
+	if !registered || running {
 		b.block(r)
 		return
 	}

@@ -6,8 +6,8 @@ import (
 	"github.com/libloop/libloop/loop/request"
 )
 
-// Writes at the current position are put off until the end of the turn, and those on one stream are made by one
-// call: many short writes cost little more than one long one.
+// Writes at the current position are put off until the end of the turn, and those on one stream are made by
+// one call: many short writes cost little more than one long one.
 
 // startWrite has Flush try a write, unless others wait already for the stream to take more.
 func (b *Backend) startWrite(e *entry, r *request.Request) {
@@ -61,8 +61,8 @@ func (b *Backend) tryWrite(e *entry, r *request.Request) bool {
 	return true
 }
 
-// writeBundle makes several writes to a stream at once, if r and those behind it are several and the first ones
-// in their list. It reports whether that got some of them done, and whether the stream is full now.
+// writeBundle makes several writes to a stream at once, if r and those behind it are several and the first
+// ones in their list. It reports whether that got some of them done, and whether the stream is full now.
 func (b *Backend) writeBundle(e *entry, r *request.Request) (done, full bool) {
 	list := &e.waiters[writing]
 	if r != list.First() || r.Next == nil {

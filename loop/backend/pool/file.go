@@ -28,9 +28,9 @@ func (p *Pool) performFile(r *request.Request) int64 {
 	return sys.EINVAL
 }
 
-// missedWriter reports whether a FIFO that a first try has opened for reading, without waiting, has had a writer
-// since that is gone again: an open would wait for another one. A writer that waited for us gets a moment to
-// write and go; one that takes longer is met by the open.
+// missedWriter reports whether a FIFO that a first try has opened for reading, without waiting, has had a
+// writer since that is gone again: an open would wait for another one. A writer that waited for us gets a
+// moment to write and go; one that takes longer is met by the open.
 func (p *Pool) missedWriter(fifo int) bool {
 	const momentMs = 2
 	fds := []sys.PollFd{{Fd: int32(fifo)}}

@@ -43,6 +43,7 @@ type Pool struct {
 
 	mu       sync.Mutex
 	queued   [classes]request.List // what was taken out of the inboxes
+	held     request.List          // closes of descriptors on which a transfer runs
 	running  [classes]int
 	next     Class // where the search for work begins
 	threads  int
@@ -128,31 +129,74 @@ func (p *Pool) Cancel(class Class, r *request.Request) bool {
 		return false
 	}
 	r.Queued = false
-	p.queued[class].Remove(r)
+	if p.isHeld(r) {
+		p.held.Remove(r)
+	} else {
+		p.queued[class].Remove(r)
+	}
 	return true
 }
 
-// CancelFd takes the reads and writes on a descriptor that have not begun out of the queue.
-func (p *Pool) CancelFd(fd int64) (cancelled request.List) {
+// CancelFd takes the reads and writes on a descriptor that have not begun out of the queue, and reports
+// whether others run. Until those are done the descriptor must not be closed, or they might meet another file
+// by its number: hand the close to the pool, which knows when.
+func (p *Pool) CancelFd(fd int64) (cancelled request.List, running bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.inbox[Files].moveTo(&p.queued[Files])
 	for r := p.queued[Files].First(); r != nil; {
 		next := r.Next
-		if r.Fd == fd && (r.Op == request.OpRead || r.Op == request.OpWrite) {
+		if r.Fd == fd && isTransfer(r) {
 			r.Queued = false
 			p.queued[Files].Remove(r)
 			cancelled.Push(r)
 		}
 		r = next
 	}
-	return cancelled
+	return cancelled, p.transfers(fd)
+}
+
+// transfers reports whether a read or write on a descriptor runs. The lock is held.
+func (p *Pool) transfers(fd int64) bool {
+	if fd < 0 {
+		return false
+	}
+	for _, t := range p.started {
+		if t.fd == fd {
+			return true
+		}
+	}
+	return false
+}
+
+func isTransfer(r *request.Request) bool { return r.Op == request.OpRead || r.Op == request.OpWrite }
+
+func (p *Pool) isHeld(r *request.Request) bool {
+	for held := p.held.First(); held != nil; held = held.Next {
+		if held == r {
+			return true
+		}
+	}
+	return false
+}
+
+// unhold queues the closes that wait for a transfer which is done now. The lock is held.
+func (p *Pool) unhold() {
+	for r := p.held.First(); r != nil; {
+		next := r.Next
+		if !p.transfers(r.Fd) {
+			p.held.Remove(r)
+			p.queued[Files].Push(r)
+		}
+		r = next
+	}
 }
 
 // CancelQueued gives back all that has not begun, as cancelled.
 func (p *Pool) CancelQueued() {
 	p.mu.Lock()
 	var cancelled request.List
+	p.queued[Files].Append(&p.held)
 	for class := range p.queued {
 		p.inbox[class].moveTo(&p.queued[class])
 		for r := p.queued[class].Pop(); r != nil; r = p.queued[class].Pop() {
@@ -178,13 +222,24 @@ func (p *Pool) take() (Class, *request.Request) {
 		if p.queued[class].Empty() {
 			p.inbox[class].moveTo(&p.queued[class])
 		}
-		if r := p.queued[class].Pop(); r != nil {
+		if r := p.popStartable(class); r != nil {
 			r.Queued = false
 			p.running[class]++
 			return class, r
 		}
 	}
 	return 0, nil
+}
+
+// popStartable takes the next request of a class, and puts closes aside that have to wait. The lock is held.
+func (p *Pool) popStartable(class Class) *request.Request {
+	for {
+		r := p.queued[class].Pop()
+		if r == nil || r.Op != request.OpClose || !p.transfers(r.Fd) {
+			return r
+		}
+		p.held.Push(r)
+	}
 }
 
 // startable reports whether take would find something. The lock is held.

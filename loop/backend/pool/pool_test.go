@@ -126,7 +126,7 @@ func TestRequestsOfManySubmittersRunOnceEach(t *testing.T) {
 			for _, j := range list {
 				eventually(t, "every request is done", isDone(j))
 				if begun, done := j.begun.Load(), j.done.Load(); begun != 1 || done != 1 {
-					t.Fatalf("limit %d: a request ran %d times and was given back %d times", limit, begun, done)
+					t.Fatalf("limit %d: a request ran %d times, was given back %d times", limit, begun, done)
 				}
 			}
 		}
@@ -260,5 +260,59 @@ func TestVainLooksGetRareAndFindsBringThemBack(t *testing.T) {
 	looks(2*mostPenalty, true)
 	if n := looks(1000, true); n != 1000 {
 		t.Errorf("%d looks in 1,000 rests though each look finds something", n)
+	}
+}
+
+func TestACloseWaitsForTheTransferThatRunsOnItsDescriptor(t *testing.T) {
+	kernel := &slowReads{release: make(chan struct{})}
+	done := make(chan *request.Request, 3)
+	p := New(kernel, 8, func(*request.Request) int64 { return 0 }, func(r *request.Request) { done <- r })
+	read := &request.Request{Op: request.OpRead, Fd: 7}
+	closing := &request.Request{Op: request.OpClose, Fd: 7}
+	other := &request.Request{Op: request.OpClose, Fd: 8}
+	p.Submit(Files, read)
+	kernel.waitUntilReading(t)
+	if _, running := p.CancelFd(7); !running {
+		t.Error("the read is not seen running")
+	}
+	p.Submit(Files, closing)
+	p.Submit(Files, other)
+	if first := <-done; first != other {
+		t.Fatalf("first came operation %d on %d", first.Op, first.Fd)
+	}
+	select {
+	case early := <-done:
+		t.Fatalf("operation %d on %d did not wait", early.Op, early.Fd)
+	case <-time.After(20 * time.Millisecond):
+	}
+	close(kernel.release)
+	if first, second := <-done, <-done; first != read || second != closing {
+		t.Errorf("order: operation %d, then %d", first.Op, second.Op)
+	}
+	p.Submit(Files, closing)
+	<-done
+	p.Close()
+}
+
+// slowReads is the operating system, with reads that take until they are released, and closes of nothing.
+type slowReads struct {
+	sys.Linux
+	reading atomic.Bool
+	release chan struct{}
+}
+
+func (k *slowReads) Read(int, uintptr, int, int64) int64 {
+	k.reading.Store(true)
+	<-k.release
+	return 0
+}
+
+func (k *slowReads) Close(int, bool) int64 { return 0 }
+
+func (k *slowReads) waitUntilReading(t *testing.T) {
+	for start := time.Now(); !k.reading.Load(); time.Sleep(time.Millisecond) {
+		if time.Since(start) > 10*time.Second {
+			t.Fatal("the read does not begin")
+		}
 	}
 }

@@ -6,7 +6,10 @@ import (
 	"github.com/libloop/libloop/loop/internal/sys"
 )
 
-const idleNs = 5_000_000_000 // how long a thread waits for work before it leaves
+const (
+	idleNs = 5_000_000_000 // how long a thread waits for work before it leaves
+	noFd   = -1
+)
 
 // thread is one thread of a pool. It sleeps on a futex of its own rather than in the Go scheduler: waking
 // the newest sleeper is a single system call, and no goroutine changes threads.
@@ -14,6 +17,8 @@ type thread struct {
 	system *sys.Thread
 	signal uint32 // futex: 1 = there is work, or the pool closes
 	left   bool
+
+	fd int64 // of the transfer that it makes; noFd when it makes none
 }
 
 // lookout decides whether a thread that ran out of work keeps its eyes open for a moment before it sleeps.
@@ -93,7 +98,7 @@ func (p *Pool) spawn() *thread {
 			kept = append(kept, t)
 		}
 	}
-	t := &thread{}
+	t := &thread{fd: noFd}
 	p.started = append(kept, t)
 	p.threads++
 	t.system = sys.StartThread("loop-blocking", func() { p.run(t) })
@@ -108,6 +113,10 @@ func (p *Pool) run(t *thread) {
 			if p.searcher == t {
 				p.searcher = nil
 			}
+			t.fd = noFd
+			if isTransfer(r) {
+				t.fd = r.Fd
+			}
 			p.announce()
 			sleeper := p.summon()
 			p.mu.Unlock()
@@ -116,6 +125,8 @@ func (p *Pool) run(t *thread) {
 			p.done(r)
 			p.mu.Lock()
 			p.running[class]--
+			t.fd = noFd
+			p.unhold()
 			continue
 		}
 		if p.closing.Load() || !p.rest(t) {

@@ -28,7 +28,8 @@ type mapping struct{ address, length uintptr }
 
 // openRing makes a ring. A negative errno says what could not be had.
 func openRing(kernel sys.Kernel, submissions, completions, flags uint32) (*ring, int64) {
-	const needed = sys.RingNoDrop | sys.RingStable | sys.RingRwCur | sys.RingFastRw | sys.RingExtArg | sys.RingSkipCqe
+	const needed = sys.RingNoDrop | sys.RingStable | sys.RingRwCur | sys.RingFastRw | sys.RingExtArg |
+		sys.RingSkipCqe
 	params := sys.RingParams{CqEntries: completions}
 	params.Flags = sys.RingClamp | sys.RingSizedCq | sys.RingSubmitAll | sys.RingTaskrunFlag | flags
 	fd := kernel.RingSetup(submissions, &params)
@@ -69,9 +70,9 @@ func (r *ring) mapMemory(p *sys.RingParams) (errno int64) {
 	r.sqMask, r.cqMask = p.SqEntries-1, p.CqEntries-1
 	r.cqes = unsafe.Slice((*sys.RingCqe)(unsafe.Add(base, p.Cq.Cqes)), p.CqEntries)
 	r.entries = unsafe.Slice((*sys.RingSqe)(pointer(r.memory[1].address)), p.SqEntries)
-	for i, slot := range unsafe.Slice(at(p.Sq.Array), p.SqEntries) {
-		_ = slot
-		*at(p.Sq.Array + uint32(i)*uint32(word)) = uint32(i) // submissions are taken in the order of their slots
+	array := unsafe.Slice(at(p.Sq.Array), p.SqEntries)
+	for i := range array {
+		array[i] = uint32(i) // submissions are taken in the order of their slots
 	}
 	return 0
 }

@@ -6,10 +6,10 @@ import (
 	"github.com/libloop/libloop/loop/request"
 )
 
-// The kernel gets one write at a time for each descriptor at its current position; the others queue. Each one
-// that found a full socket would wait in the kernel, and all would wake when there is room for one. The writes
-// that have queued for a stream go together, as one submission, the bundle: many short writes cost little more
-// than a long one. For descriptors that are no streams, writesAtOnce go side by side.
+// The kernel gets one write at a time for each descriptor at its current position; the others queue. Each
+// one that found a full socket would wait in the kernel, and all would wake when there is room for one. The
+// writes that have queued for a stream go together, as one submission, the bundle: many short writes cost
+// little more than a long one. For descriptors that are no streams, writesAtOnce go side by side.
 const writesAtOnce = 64
 
 // startWrite hands a write to the kernel, or queues it.
@@ -137,8 +137,8 @@ func (b *Backend) cancelQueued(e *entry, r *request.Request) {
 	b.sink.Finish(r, sys.ECANCELED)
 }
 
-// Reads at the current position go to the kernel one at a time for each descriptor, too: it takes the position
-// of a file when it begins a read and moves it when that ends, so two of them would read the same.
+// Reads at the current position go to the kernel one at a time for each descriptor, too: it takes the
+// position of a file when it begins a read and moves it when that ends, so two of them would read the same.
 
 func isStreamRead(r *request.Request) bool {
 	return r.Op == request.OpRead && r.Offset == request.CurrentPosition

@@ -50,13 +50,12 @@ func (b *Backend) startOnDescriptor(r *request.Request) {
 		return
 	}
 	r.Generation = e.closings
-	switch r.Op {
-	case request.OpWatch:
+	if r.Op == request.OpWatch {
 		r.Length = 0 // the latch of an edge-triggered watch
-	case request.OpClose:
-		b.prepareClose(e, r.Fd)
 	}
 	switch {
+	case r.Op == request.OpClose:
+		b.startClose(e, r)
 	case r.IsStreamWrite():
 		b.startWrite(e, r)
 	case isStreamRead(r):
@@ -96,23 +95,29 @@ func (b *Backend) tryNothing(r *request.Request) int64 {
 	return b.kernel.WriteNow(int(r.Fd), noVector, noCount, 0)
 }
 
-// prepareClose ends what is on a descriptor.
-func (b *Backend) prepareClose(e *entry, fd int64) {
-	queued := b.pool.CancelFd(fd)
-	for r := queued.Pop(); r != nil; r = queued.Pop() {
-		r.Marks &^= request.MarkPooled
-		b.sink.Finish(r, sys.ECANCELED)
+// startClose ends what is on a descriptor, and closes it.
+func (b *Backend) startClose(e *entry, r *request.Request) {
+	fd := r.Fd
+	queued, running := b.pool.CancelFd(fd)
+	for q := queued.Pop(); q != nil; q = queued.Pop() {
+		q.Marks &^= request.MarkPooled
+		b.sink.Finish(q, sys.ECANCELED)
 	}
 	b.cancelEntry(e) // first what queues, or it would follow what leaves the backlog
-	for r := b.backlog.First(); r != nil; {
-		next := r.Next
-		if r.Op != request.OpOpen && r.Fd == fd {
-			b.Cancel(r)
+	for q := b.backlog.First(); q != nil; {
+		next := q.Next
+		if q.Op != request.OpOpen && q.Fd == fd {
+			b.Cancel(q)
 		}
-		r = next
+		q = next
 	}
 	e.closings++
 	e.seekable = false
+	if running {
+		b.block(r)
+	} else {
+		b.issue(r)
+	}
 }
 
 // issue hands a request to the kernel, or to the backlog when the kernel takes no more.
@@ -144,9 +149,9 @@ func (b *Backend) leaveBacklog(r *request.Request) {
 	}
 }
 
-// tryLone makes a read of a file at once, by a call that does not block, if it is all there is to be submitted:
-// without company a call is a third faster than a submission and its completion (docs/performance.md). What
-// is not in memory, or came out short, is left to the ring.
+// tryLone makes a read of a file at once, by a call that does not block, if it is all there is to be
+// submitted: without company a call is a third faster than a submission and its completion
+// (docs/performance.md). What is not in memory, or came out short, is left to the ring.
 func (b *Backend) tryLone() {
 	if b.ring.unsubmitted() != 1 {
 		return
@@ -340,6 +345,7 @@ func (b *Backend) armWake() {
 	}
 	b.waking = true
 	b.wakeID++
-	sqe.Opcode, sqe.Fd, sqe.OpFlags, sqe.Length = sys.RingOpPollAdd, int32(b.wakeFd), sys.EpollIn, sys.RingPollMulti
+	sqe.Opcode, sqe.Fd = sys.RingOpPollAdd, int32(b.wakeFd)
+	sqe.OpFlags, sqe.Length = sys.EpollIn, sys.RingPollMulti
 	sqe.UserData = b.wakeID<<3 | tagWake
 }

@@ -60,10 +60,12 @@ type entry struct {
 
 var _ backend.Backend = (*Backend)(nil)
 
-// New makes a ring and its wake descriptor, and tries them. fileThreads is the most threads of the kernel that
-// may work on files for it. bound says that one thread alone will ever attach. A negative errno says what could
-// not be had.
-func New(kernel sys.Kernel, sink backend.Sink, pool *pool.Pool, fileThreads int, bound bool) (*Backend, int64) {
+// New makes a ring and its wake descriptor, and tries them. fileThreads is the most threads of the kernel
+// that may work on files for it. bound says that one thread alone will ever attach. A negative errno says
+// what could not be had.
+func New(kernel sys.Kernel, sink backend.Sink, pool *pool.Pool, fileThreads int, bound bool) (
+	*Backend, int64,
+) {
 	b := &Backend{kernel: kernel, sink: sink, pool: pool, wakeFd: -1, noSignal: sys.RwfNosignal, bound: bound}
 	flags := uint32(sys.RingCoop)
 	if bound {
@@ -227,8 +229,8 @@ func (b *Backend) Flush() (expectant bool) {
 	return b.behind || b.ring.unsubmitted() > 0 || b.ring.ready() > 0 || b.ring.owing()
 }
 
-// Wait implements backend.Backend. After a look that found something it looks before it waits, for a look does
-// not pass through the scheduler of the Go runtime.
+// Wait implements backend.Backend. After a look that found something it looks before it waits, for a look
+// does not pass through the scheduler of the Go runtime.
 func (b *Backend) Wait(timeoutNs int64) int64 {
 	errno := int64(0)
 	if timeoutNs == 0 || b.eager || b.behind || b.ring.ready() > 0 {

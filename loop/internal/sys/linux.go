@@ -286,7 +286,7 @@ func (Linux) ThreadID() int64 {
 
 // InterruptThreads implements Kernel.
 func (Linux) InterruptThreads() {
-	const expedited, registerExpedited = 1 << 3, 1 << 4 // MEMBARRIER_CMD_PRIVATE_EXPEDITED and its registration
+	const expedited, registerExpedited = 1 << 3, 1 << 4 // MEMBARRIER_CMD_PRIVATE_...
 	if fast(unix.SYS_MEMBARRIER, expedited, 0, 0, 0, 0, 0) == EPERM {
 		fast(unix.SYS_MEMBARRIER, registerExpedited, 0, 0, 0, 0, 0)
 		fast(unix.SYS_MEMBARRIER, expedited, 0, 0, 0, 0, 0)

@@ -175,12 +175,12 @@ func compareWithSortedList(t *testing.T, origin, spread uint64) {
 			limit := random.IntN(5)
 			w.Expire(now, limit, func(r *request.Request) {
 				if len(sorted) == 0 || sorted[0] != r || r.Deadline > now || limit == 0 {
-					t.Fatalf("origin %d, spread %d: %d fired at %d, out of turn", origin, spread, r.Deadline, now)
+					t.Fatalf("origin %d, spread %d: %d fired at %d", origin, spread, r.Deadline, now)
 				}
 				sorted, limit = sorted[1:], limit-1
 			})
 			if limit > 0 && len(sorted) > 0 && sorted[0].Deadline <= now {
-				t.Fatalf("origin %d, spread %d: %d did not fire at %d", origin, spread, sorted[0].Deadline, now)
+				t.Fatalf("origin %d, spread %d: %d is late at %d", origin, spread, sorted[0].Deadline, now)
 			}
 		}
 		if w.Empty() != (len(sorted) == 0) || !w.Empty() && w.Next() > sorted[0].Deadline {
