@@ -87,6 +87,7 @@ def draw_charts(results, directory):
 
     matplotlib.use("svg")
     matplotlib.rcParams["svg.hashsalt"] = "libloop"
+    matplotlib.rcParams["svg.fonttype"] = "none"  # text as text, not as outlines
     from matplotlib import pyplot
 
     directory.mkdir(parents=True, exist_ok=True)
