@@ -24,6 +24,15 @@ int open_uncached_file(const char *path) {
     return fd;
 }
 
+bool is_direct(int argc, char **argv) {
+    CHECK(argc == 4 || (argc == 5 && strcmp(argv[4], "direct") == 0));
+    return argc == 5;
+}
+
+int open_file_argument(int argc, char **argv) {
+    return is_direct(argc, argv) ? open_uncached_file(argv[3]) : open_cached_file(argv[3]);
+}
+
 static size_t small_file_words(uint64_t index) {
     return SMALL_WORDS_MIN + (size_t)(block_word(index, 0) % SMALL_WORDS_SPREAD);
 }

@@ -25,6 +25,12 @@ enum {
  */
 int open_uncached_file(const char *path);
 
+/* Whether the fourth argument of a program says "direct": reads are to go to the device. */
+bool is_direct(int argc, char **argv);
+
+/* The file that the third argument names, opened in the one way or the other. */
+int open_file_argument(int argc, char **argv);
+
 /*
  * Make SMALL_FILES files below a directory, each of some hundred bytes, unless they are there, and read each
  * once: directory entries, inodes and contents are in memory afterwards.

@@ -226,12 +226,12 @@ FILES = (
                (at_least(2, "libuv"),), "files"),
         Metric("small_files_cpu_ns", "small file: CPU of each, all threads", "ns", "less", (), "files-cpu"),
     ), (str(OUTPUT / "small_files"),)),
-    Workload("cold_reads", "cold_reads", "4 KiB from random places of a file with O_DIRECT, 32 in flight", (
-        Metric("cold_reads_rate", "pread 4 KiB, from the device, depth 32", "reads/s", "more",
+    Workload("cold_reads", "pread", "4 KiB from random places of a file with O_DIRECT, 32 in flight", (
+        Metric("pread_rate", "pread 4 KiB, from the device, depth 32", "reads/s", "more",
                (at_least(1, "libuv"), at_least(0.93, "limits", sides=URING)), "files"),
-        Metric("cold_reads_cpu_ns", "pread 4 KiB, from the device: CPU of each", "ns", "less", (),
+        Metric("pread_cpu_ns", "pread 4 KiB, from the device: CPU of each", "ns", "less", (),
                "files-cpu"),
-    ), ("32", str(DATA_FILE))),
+    ), ("32", str(DATA_FILE), "direct")),
     pipelined_writes("pipelined_writes", 200000, "200,000"),
     pipelined_writes("pipelined_writes1m", 1000000, "1 M", quick=False, rounds_at_most=3),
 )

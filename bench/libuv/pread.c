@@ -1,12 +1,13 @@
 /*
- * Reads of 4 KiB at random offsets of a 64 MiB file that is in the page cache, DEPTH of them in
- * flight. Each is submitted again in its callback, after its length and its data were checked.
- * libuv makes each read on its thread pool, here of the default size.
+ * Reads of 4 KiB at random offsets of a 64 MiB file that is in the page cache, or "direct": that go to the
+ * device, DEPTH of them in flight. Each is submitted again in its callback, after its length and its data were checked.
+ * libuv makes each read on its thread pool, which has the default size; but a thread for each read in flight
+ * when they are direct: with four the device would never see more than four.
  *
  * pread_rate    reads per second
  * pread_cpu_ns  processor time of each, of all threads of the process
  *
- * Usage: pread WINDOW_MS DEPTH FILE
+ * Usage: pread WINDOW_MS DEPTH FILE [direct]
  * SPDX-License-Identifier: MIT
  */
 #include "../files.h"
@@ -47,8 +48,8 @@ static void on_read(uv_fs_t *request) {
 int main(int argc, char **argv) {
     const uint64_t window_ms = number_argument(argc, argv, 1, 60000);
     const uint64_t depth = number_argument(argc, argv, 2, READS_MAX);
-    CHECK(argc == 4);
-    fd = open_cached_file(argv[3]);
+    fd = open_file_argument(argc, argv);
+    if (is_direct(argc, argv)) CHECK(setenv("UV_THREADPOOL_SIZE", argv[2], 1) == 0);
     CHECK(uv_loop_init(&loop) == 0);
     measurement_begin(&measurement, window_ms);
     for (uint64_t i = 0; i < depth; i++) {

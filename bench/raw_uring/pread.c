@@ -5,7 +5,7 @@
  * pread_rate    reads per second
  * pread_cpu_ns  processor time of each, of all threads of the process
  *
- * Usage: pread WINDOW_MS DEPTH FILE
+ * Usage: pread WINDOW_MS DEPTH FILE [direct]
  * SPDX-License-Identifier: MIT
  */
 #include "../files.h"
@@ -45,8 +45,7 @@ static void on_read(void *user, int result) {
 int main(int argc, char **argv) {
     const uint64_t window_ms = number_argument(argc, argv, 1, 60000);
     const uint64_t depth = number_argument(argc, argv, 2, READS_MAX);
-    CHECK(argc == 4);
-    const int fd = open_cached_file(argv[3]);
+    const int fd = open_file_argument(argc, argv);
     ring_begin(&ring, READS_MAX);
     CHECK(io_uring_register_files(&ring, &fd, 1) == 0);
     measurement_begin(&measurement, window_ms);
