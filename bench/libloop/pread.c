@@ -1,6 +1,7 @@
 /*
  * Reads of 4 KiB at random offsets of a 64 MiB file that is in the page cache, or "direct": that go to the
- * device, DEPTH of them in flight. Each is submitted again in its callback, after its length and its data were checked.
+ * device, DEPTH of them in flight. Each is submitted again in its callback, after its length and its data
+ * were checked.
  *
  * pread_rate    reads per second
  * pread_cpu_ns  processor time of each, of all threads of the process
@@ -44,7 +45,7 @@ int main(int argc, char **argv) {
     const uint64_t window_ms = number_argument(argc, argv, 1, 60000);
     const uint64_t depth = number_argument(argc, argv, 2, READS_MAX);
     fd = open_file_argument(argc, argv);
-    /* A thread for each read in flight (files get at most three quarters), where the backend needs the pool. */
+    /* Where the backend needs the pool: a thread for each read (files get at most three quarters of them). */
     const uint32_t threads = is_direct(argc, argv) ? (uint32_t)(depth * 4 / 3 + 2) : 0;
     loop_t *loop = make_loop_with((loop_options_t){.blocking_threads = threads});
     measurement_begin(&measurement, window_ms);

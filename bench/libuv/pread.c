@@ -1,6 +1,7 @@
 /*
  * Reads of 4 KiB at random offsets of a 64 MiB file that is in the page cache, or "direct": that go to the
- * device, DEPTH of them in flight. Each is submitted again in its callback, after its length and its data were checked.
+ * device, DEPTH of them in flight. Each is submitted again in its callback, after its length and its data
+ * were checked.
  * libuv makes each read on its thread pool, which has the default size; but a thread for each read in flight
  * when they are direct: with four the device would never see more than four.
  *
