@@ -146,6 +146,7 @@ func (w *worker) wait(patience int64, expectant bool) {
 		patience = 0
 	}
 	if patience != 0 {
+		w.engine.pool.Muster()
 		w.mailbox.SetSleeping()
 		if w.mailbox.HasForeignWork() || w.disturbed.Load() || w.engine.interrupted(w) {
 			patience = 0

@@ -75,6 +75,44 @@ func (p *Pool) summon() *thread {
 	return nil
 }
 
+// Muster wakes a second thread when nobody has begun yet with what was submitted. The thread that was summoned
+// will summon the next, but only when it runs, and where processors are idle that takes as long as a short
+// piece of work. Call it when nothing more will be submitted for the moment: before that it would be one
+// wake-up for each request. Any thread.
+func (p *Pool) Muster() {
+	if p.inbox[Files].empty() && p.inbox[Work].empty() {
+		return
+	}
+	p.mu.Lock()
+	sleeper := p.reinforce()
+	p.mu.Unlock()
+	p.wake(sleeper)
+}
+
+// reinforce finds a thread for the second of several requests that wait. The lock is held.
+func (p *Pool) reinforce() *thread {
+	for class, room := range p.room() {
+		p.inbox[class].moveTo(&p.queued[class])
+		first := p.queued[class].First()
+		if !room || first == nil || first.Next == nil {
+			continue
+		}
+		if n := len(p.idle); n > 0 {
+			sleeper := p.idle[n-1]
+			p.idle = p.idle[:n-1]
+			sleeper.signal = 1
+			p.announce()
+			return sleeper
+		}
+		if p.threads < p.limit {
+			p.spawn()
+			p.announce()
+		}
+		return nil
+	}
+	return nil
+}
+
 // announce tells submitters whether they have to summon a thread. Whenever that may have become so, look at
 // the inboxes afterwards, as summon does: somebody may have submitted in reliance on it just before. The lock
 // is held.
