@@ -75,10 +75,10 @@ func (p *Pool) summon() *thread {
 	return nil
 }
 
-// Muster wakes a second thread when nobody has begun yet with what was submitted. The thread that was summoned
-// will summon the next, but only when it runs, and where processors are idle that takes as long as a short
-// piece of work. Call it when nothing more will be submitted for the moment: before that it would be one
-// wake-up for each request. Any thread.
+// Muster wakes a second thread when nobody has begun yet with what was submitted. The thread that was
+// summoned will summon the next, but only when it runs, and where processors are idle that takes as long as
+// a short piece of work. Call it when nothing more will be submitted for the moment: before that it would be
+// one wake-up for each request. Any thread.
 func (p *Pool) Muster() {
 	if p.inbox[Files].empty() && p.inbox[Work].empty() {
 		return
