@@ -32,5 +32,8 @@ func (r *Request) Bytes() int64 {
 	return total
 }
 
+// IsStreamRead reports whether the request is a read at the current position.
+func (r *Request) IsStreamRead() bool { return r.Op == OpRead && r.Offset == CurrentPosition }
+
 // IsStreamWrite reports whether the request is a write at the current position.
 func (r *Request) IsStreamWrite() bool { return r.Op == OpWrite && r.Offset == CurrentPosition }

@@ -96,13 +96,14 @@ func (b *Backend) Return(r *request.Request) {
 		b.sink.Finish(r, sys.EBUSY) // open with O_NONBLOCK of a file that is leased
 		return
 	}
-	// The descriptor is non-blocking, or another reader was faster.
-	if r.Marked(request.MarkCancel) {
+	// The descriptor is non-blocking, or another reader was faster; or it is being closed.
+	e := b.table.Find(r.Fd)
+	if r.Marked(request.MarkCancel) || r.Generation != e.closings {
 		b.sink.Finish(r, sys.ECANCELED)
 		return
 	}
 	r.Marks |= request.MarkBlocked
-	b.await(b.table.Find(r.Fd), r)
+	b.await(e, r)
 }
 
 // Cancel implements backend.Backend.

@@ -26,6 +26,7 @@ func (b *Backend) startTransfer(r *request.Request) {
 		b.sink.Finish(r, sys.EBADF)
 		return
 	}
+	r.Generation = e.closings
 	if !e.looked {
 		e.looked, e.direct = true, b.kernel.IsDirect(int(r.Fd))
 	}

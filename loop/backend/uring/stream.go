@@ -140,10 +140,6 @@ func (b *Backend) cancelQueued(e *entry, r *request.Request) {
 // Reads at the current position go to the kernel one at a time for each descriptor, too: it takes the
 // position of a file when it begins a read and moves it when that ends, so two of them would read the same.
 
-func isStreamRead(r *request.Request) bool {
-	return r.Op == request.OpRead && r.Offset == request.CurrentPosition
-}
-
 // startRead hands a read to the kernel, or queues it.
 func (b *Backend) startRead(e *entry, r *request.Request) {
 	if e.reads == 0 && e.readers.Empty() {
@@ -159,7 +155,7 @@ func (b *Backend) continueStream(r *request.Request) {
 	switch {
 	case r.IsStreamWrite():
 		b.continueWrites(b.table.Find(r.Fd))
-	case isStreamRead(r):
+	case r.IsStreamRead():
 		if e := b.table.Find(r.Fd); e.reads == 0 && !e.readers.Empty() {
 			next := e.readers.Pop()
 			next.Marks &^= request.MarkWaiting

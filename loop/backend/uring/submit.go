@@ -58,7 +58,7 @@ func (b *Backend) startOnDescriptor(r *request.Request) {
 		b.startClose(e, r)
 	case r.IsStreamWrite():
 		b.startWrite(e, r)
-	case isStreamRead(r):
+	case r.IsStreamRead():
 		b.startRead(e, r)
 	default:
 		b.issue(r)
@@ -136,7 +136,7 @@ func (b *Backend) issue(r *request.Request) {
 func (b *Backend) postpone(r *request.Request) {
 	r.Marks |= request.MarkBacklog
 	b.backlog.Push(r)
-	if isStreamRead(r) {
+	if r.IsStreamRead() {
 		b.table.Find(r.Fd).reads++
 	}
 }
@@ -144,7 +144,7 @@ func (b *Backend) postpone(r *request.Request) {
 func (b *Backend) leaveBacklog(r *request.Request) {
 	r.Marks &^= request.MarkBacklog
 	b.backlog.Remove(r)
-	if isStreamRead(r) {
+	if r.IsStreamRead() {
 		b.table.Find(r.Fd).reads--
 	}
 }
@@ -181,7 +181,7 @@ func (b *Backend) list(r *request.Request) {
 	e.inFlight.Push(r)
 	if r.IsStreamWrite() {
 		e.writes++
-	} else if isStreamRead(r) {
+	} else if r.IsStreamRead() {
 		e.reads++
 	}
 }
@@ -192,7 +192,7 @@ func (b *Backend) unlist(r *request.Request) {
 	e.inFlight.Remove(r)
 	if r.IsStreamWrite() {
 		e.writes--
-	} else if isStreamRead(r) {
+	} else if r.IsStreamRead() {
 		e.reads--
 	}
 }
