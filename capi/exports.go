@@ -9,6 +9,7 @@ import "C"
 
 import (
 	"runtime"
+	"runtime/debug"
 	"unsafe"
 
 	"github.com/mattn/go-pointer"
@@ -24,6 +25,18 @@ func main() {}
 // one for a while, and while all are kept so, other threads of the engine wait and the runtime's monitor
 // takes them away by force. A processor is some KiB of bookkeeping, not a thread.
 func init() { runtime.GOMAXPROCS(max(4, 2*runtime.NumCPU())) }
+
+// ballast is memory that nothing touches, so that it costs addresses and no memory. It makes the heap look so
+// large that the little garbage of the engine never is a tenth of it: that much free memory would have the
+// runtime give some back to the system, at a pace, by a timer; and the first timer of a process makes the
+// runtime open an epoll instance and an eventfd for good. A host which closes all the descriptors that it does
+// not know, as daemons do, would close these, too, and the runtime would end the process.
+var ballast = make([]byte, ballastBytes)
+
+const ballastBytes = 64 << 20
+
+// A collection is due after 5 MB, as it would be without the ballast.
+func init() { debug.SetGCPercent(8) }
 
 // host is the C program, as the engine sees it.
 type host struct {
