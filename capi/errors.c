@@ -9,6 +9,7 @@ const char *loop_error_name(int error) {
     switch (error > 0 ? -error : error) {
 #define CASE(name, number, message) case -(number): return "LOOP_" #name;
         LOOP_ERROR_MAP(CASE)
+        LOOP_NAME_ERROR_MAP(CASE)
 #undef CASE
     case 0: return "LOOP_OK";
     default: return "LOOP_EUNKNOWN";
@@ -19,6 +20,7 @@ const char *loop_error_message(int error) {
     switch (error > 0 ? -error : error) {
 #define CASE(name, number, message) case -(number): return message;
         LOOP_ERROR_MAP(CASE)
+        LOOP_NAME_ERROR_MAP(CASE)
 #undef CASE
     case 0: return "success";
     default: return "unknown error";

@@ -124,6 +124,13 @@ func engineWithdraw(handle unsafe.Pointer, r *C.struct_request, ownThread C.bool
 	}))
 }
 
+//export engineSocket
+func engineSocket(handle unsafe.Pointer, domain, kind, protocol C.int) C.int {
+	return C.int(with(handle, func(e *loop.Engine) int64 {
+		return e.Socket(int(domain), int(kind), int(protocol))
+	}))
+}
+
 //export engineBackendDescriptor
 func engineBackendDescriptor(handle unsafe.Pointer) C.int {
 	return C.int(with(handle, (*loop.Engine).BackendDescriptor))

@@ -32,6 +32,17 @@ var (
 	_ [request.OffsetMarks]struct{}  = [unsafe.Offsetof(C.struct_request{}.marks)]struct{}{}
 	_ [request.MarkReleased]struct{} = [C.MARK_RELEASED]struct{}{}
 
+	_ [request.OffsetStrand]struct{}     = [unsafe.Offsetof(C.struct_request{}.strand)]struct{}{}
+	_ [request.OffsetMessage]struct{}    = [unsafe.Offsetof(C.struct_request{}.message)]struct{}{}
+	_ [request.OffsetOwnMessage]struct{} = [unsafe.Offsetof(C.struct_request{}.own_message)]struct{}{}
+	_ [request.OffsetControlLen]struct{} = [unsafe.Offsetof(C.struct_message{}.control_length)]struct{}{}
+
+	_ [request.SizeofPool]struct{}   = [C.sizeof_struct_loop_buffers]struct{}{}
+	_ [request.OffsetUsers]struct{}  = [unsafe.Offsetof(C.struct_loop_buffers{}.users)]struct{}{}
+	_ [request.SizeofBuffer]struct{} = [C.sizeof_struct_buffer]struct{}{}
+	_ [request.SizeofShare]struct{}  = [C.sizeof_struct_share]struct{}{}
+	_ [request.PoolSlots]struct{}    = [C.POOLS]struct{}{}
+
 	_ [request.SizeofMailbox]struct{}   = [C.sizeof_struct_mailbox]struct{}{}
 	_ [request.OffsetSleeping]struct{}  = [unsafe.Offsetof(C.struct_mailbox{}.sleeping)]struct{}{}
 	_ [request.OffsetWakers]struct{}    = [unsafe.Offsetof(C.struct_mailbox{}.wakers)]struct{}{}

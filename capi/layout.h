@@ -24,13 +24,35 @@ enum op {
     OP_CLOSE,
     OP_READ,
     OP_WRITE,
-    OP_ACCESS
+    OP_ACCESS,
+    OP_ACCEPT,
+    OP_CONNECT,
+    OP_RECEIVE,
+    OP_SEND,
+    OP_SHUTDOWN,
+    OP_SENDFILE,
+    OP_SPLICE,
+    OP_CANCEL_FD,
+    OP_NAME
 };
 
 #define CURRENT_POSITION INT64_C(-1)
 
 /* A mark of the engine in struct request.marks. */
 enum { MARK_RELEASED = 1 << 8 };
+
+/* struct msghdr of the kernel, in which a receive or send with an address finds its operands. */
+struct message {
+    uintptr_t name;
+    uint32_t  name_length;
+    uint32_t  pad1;
+    uintptr_t vectors;
+    uint64_t  vector_count;
+    uintptr_t control;
+    uint64_t  control_length;
+    uint32_t  flags;
+    uint32_t  pad2;
+};
 
 /* A struct loop_request from the inside. */
 struct request {
@@ -61,7 +83,41 @@ struct request {
     uint32_t           generation;
     uint32_t           events;
     uint64_t           timeout_at_ns;
-    uint64_t           unused[12];
+    struct loop_strand *strand; /* the program's, of loop_set_strand */
+    uint64_t           moved; /* bytes that a transfer of several steps has moved */
+    uintptr_t          message; /* the program's struct msghdr, or own_message, or 0 */
+    struct loop_buffers *pool;
+    uint64_t           held; /* the engine's: filled buffers that were not shown yet */
+    struct message     own_message;
+};
+
+/* One buffer of a pool. Links are numbers of buffers, from 1 on; 0 = none. */
+struct buffer {
+    uint32_t         next;
+    uint32_t         length; /* bytes received */
+    _Atomic uint32_t out;    /* with the program */
+};
+
+/* What one loop thread has of a pool: the buffers whose number modulo the threads is its own. */
+struct share {
+    _Atomic uint32_t returned; /* given back, newest first; any thread pushes */
+    uint32_t         free;     /* the engine's */
+    char             pad[56];
+};
+
+/* A pool of buffers; loop/request/bufferpool.go. */
+struct loop_buffers {
+    loop_t          *loop;
+    uintptr_t        memory;
+    struct buffer   *buffers;
+    uint32_t         buffer_size;
+    uint32_t         buffer_count;
+    uint32_t         threads;
+    uint32_t         slot;   /* in struct loop.pools */
+    uint32_t         number; /* of this pool, for ever */
+    _Atomic uint32_t users;  /* receives in flight */
+    uintptr_t        own_memory; /* to be freed with the pool, or 0 */
+    _Alignas(64) struct share shares[];
 };
 
 #define RING_SIZE 256
@@ -113,6 +169,10 @@ struct shared {
     _Atomic uint32_t        running;
 };
 
+enum { POOLS = 64 };
+
+struct posts;
+
 struct loop {
     struct shared    shared;
     void            *engine; /* mattn/go-pointer's stand-in for the Go engine */
@@ -126,6 +186,8 @@ struct loop {
     struct request  *shown_head;     /* shots that loop_wait returned: left alone until the next call */
     struct loop     *next_free;
     uint32_t         capacity; /* mailboxes there is memory for */
+    _Atomic uint32_t pools[POOLS]; /* numbers of its buffer pools; 0 = none */
+    struct posts *_Atomic posts;   /* post.c; made by the first post */
     _Alignas(64) struct mailbox mailboxes[]; /* one for each loop thread */
 };
 

@@ -1,11 +1,11 @@
 /*
- * Waking loop threads, and counting what is pending.
+ * Pushing from other threads, waking loop threads, and counting what is pending.
  *
  * The wake is the one system call that the library makes outside of loop/internal/sys. It stays in C so that
  * a thread which only submits never enters Go: its first entry would cost it 4 us, an alternate signal stack
  * and a thread record of the Go runtime.
  */
-#include "mailbox.h"
+#include "admit.h"
 
 #include <errno.h>
 #include <unistd.h>
@@ -65,4 +65,18 @@ int64_t capi_pending(loop_t *loop) {
     }
     begun += atomic_load(&loop->shared.referenced);
     return (int64_t)(begun - ended);
+}
+
+int capi_commit_foreign(struct admission *a) {
+    /* Counted first: loop_deinit, which ends acceptance and then waits for a count of 0, cannot miss us. */
+    atomic_fetch_add(&a->mailbox->foreign_accepted, 1);
+    if (atomic_load(&a->loop->shared.lifecycle) != LIFECYCLE_OPENED) {
+        state_free(a->request);
+        atomic_fetch_add(&a->loop->shared.withdrawn, 1);
+        capi_wake_if_finished(a->loop);
+        return LOOP_ESHUTDOWN;
+    }
+    push(&a->mailbox->inbox, a->request, &a->request->next);
+    capi_wake(a->loop, a->mailbox);
+    return 0;
 }

@@ -42,7 +42,12 @@
  *             points to is handed to the kernel as it is. The loop itself allocates nothing for it.
  *   Threads   Any thread may submit and cancel, callbacks included. Not signal handlers.
  *   Order     Within a turn: timers due, then ticks, then other completions as the kernel reports them.
- *             Reads and writes in flight together on one descriptor have no order among themselves.
+ *             What a callback submits is for the turns after. With several threads callbacks start in
+ *             this order and run side by side; see loop_set_strand.
+ *             Reads and writes in flight together on one descriptor have no order among themselves, with
+ *             one exception: on a socket, what one thread submits to be sent (loop_write, loop_send,
+ *             loop_sendfile and so on, and loop_shutdown of the sending side) is done in the order of
+ *             its submits.
  *   fork      In a forked child every call is refused with LOOP_ENOTSUP, at once; it may exec or exit.
  *
  * Descriptors stay yours: no flag of theirs is changed. close(2) is safe on one that has no request in
@@ -213,9 +218,25 @@ extern "C" {
     XX(ERFKILL, 132, "operation not possible due to RF-kill") \
     XX(EHWPOISON, 133, "memory page has hardware error")
 
-/* LOOP_EPERM = -1, LOOP_ENOENT = -2 and so on. */
+/* The same for the errors of loop_getaddrinfo and loop_getnameinfo; the numbers are the library's own. */
+#define LOOP_NAME_ERROR_MAP(XX) \
+    XX(EAI_ADDRFAMILY, 3000, "address family not supported by the host name") \
+    XX(EAI_AGAIN, 3001, "temporary failure in name resolution") \
+    XX(EAI_BADFLAGS, 3002, "bad value for flags") \
+    XX(EAI_FAIL, 3003, "permanent failure in name resolution") \
+    XX(EAI_FAMILY, 3004, "address family not supported") \
+    XX(EAI_NODATA, 3005, "no address associated with the host name") \
+    XX(EAI_NONAME, 3006, "name or service not known") \
+    XX(EAI_OVERFLOW, 3007, "argument buffer overflow") \
+    XX(EAI_SERVICE, 3008, "service not available for the socket type") \
+    XX(EAI_SOCKTYPE, 3009, "socket type not supported")
+
+/* LOOP_EPERM = -1, LOOP_ENOENT = -2 and so on; LOOP_EAI_AGAIN = -3001. */
 #define LOOP_ERROR_ENUM(name, number, message) LOOP_##name = -(number),
-enum { LOOP_ERROR_MAP(LOOP_ERROR_ENUM) LOOP_EWOULDBLOCK = -11, LOOP_ENOTSUP = -95 };
+enum {
+    LOOP_ERROR_MAP(LOOP_ERROR_ENUM) LOOP_NAME_ERROR_MAP(LOOP_ERROR_ENUM)
+    LOOP_EWOULDBLOCK = -11, LOOP_ENOTSUP = -95
+};
 #undef LOOP_ERROR_ENUM
 
 /**
@@ -265,13 +286,16 @@ struct loop_request {
     int64_t  result;       /* set at completion: >= 0 a value, < 0 one of LOOP_E* */
     uint64_t timeout_ns;   /* set before submit, kept; nanoseconds from submit (multishot: from the last
                               shot) after which the request ends with LOOP_ETIMEDOUT; 0 = never */
-    uint32_t flags;        /* set at completion: LOOP_MORE */
+    uint32_t flags;        /* set at completion: LOOP_MORE, LOOP_BUFFER */
     uint32_t reserved32;
     uint64_t reserved[28]; /* private */
 };
 
 /* In request->flags at completion: the request is still in flight and will complete again. */
 #define LOOP_MORE 1u
+
+/* In request->flags at completion: the request holds a buffer of a pool; see loop_recv_buffer. */
+#define LOOP_BUFFER 2u
 
 /* A buffer of loop_readv and its siblings; laid out as struct iovec. */
 typedef struct loop_iovec {
@@ -295,9 +319,10 @@ enum {
 
 /*
  * loop_options_t.flags: the thread that runs the loop first is the only one that will run it, and end it;
- * others get LOOP_EPERM from loop_run, loop_run_once, loop_wait, loop_deinit and loop_backend_fd. Any thread
- * may still submit, cancel and stop. With io_uring the kernel then completes operations only while the loop
- * looks for completions, and never interrupts a system call that a callback makes. For loops of one thread.
+ * others get LOOP_EPERM from loop_run, loop_run_once, loop_wait, loop_deinit and loop_backend_fd. Any
+ * thread may still submit, cancel and stop. With io_uring the kernel then completes operations only
+ * while the loop looks for completions, and never interrupts a system call that a callback makes. For
+ * loops of one thread.
  */
 #define LOOP_THREAD_BOUND 1u
 
@@ -306,7 +331,7 @@ typedef struct loop_options {
     uint32_t size;             /* sizeof(loop_options_t); 0 = that of version 0.1 */
     uint32_t threads;          /* threads that run callbacks, the caller of loop_run included; 0 = 1 */
     uint32_t blocking_threads; /* most threads for blocking work; 0 = 4 per processor, at least 8. Each
-                                  class of work (files, loop_queue_work) always has one of its own */
+                                  class of work (files, loop_queue_work, names) always has one of its own */
     uint32_t backend;          /* LOOP_BACKEND_* */
     uint32_t flags;            /* 0 or LOOP_THREAD_BOUND */
 } loop_options_t;
@@ -493,8 +518,8 @@ LOOP_API int loop_on_next_tick(loop_t *loop, loop_request_t *request, loop_callb
 /**
  * Take back a tick. This is the one cancel that is done when it returns.
  *
- * Returns   0 = removed: it will not complete, the memory is yours. LOOP_ENOENT = too late, or not a tick in
- *           flight: its completion came or will come. LOOP_EINVAL, LOOP_ESHUTDOWN, LOOP_ENOTSUP.
+ * Returns   0 = removed: it will not complete, the memory is yours. LOOP_ENOENT = too late, or not a
+ *           tick in flight: its completion came or will come. LOOP_EINVAL, LOOP_ESHUTDOWN, LOOP_ENOTSUP.
  * Threads   Any. The caller sees to it that the request is not freed meanwhile.
  */
 LOOP_API int loop_cancel_on_next_tick(loop_t *loop, loop_request_t *request);
@@ -593,8 +618,8 @@ LOOP_API int loop_openat(loop_t *loop, loop_request_t *request, loop_fd_t dirfd,
                          uint32_t mode, loop_callback_t callback);
 
 /**
- * Close `fd`. Requests that wait on it end with LOOP_ECANCELED; reads and writes that a blocking thread is at
- * already end by themselves. Submit nothing more on it.
+ * Close `fd`. Requests that wait on it end with LOOP_ECANCELED; reads and writes that a blocking thread
+ * is at already end by themselves. Submit nothing more on it.
  *
  * Delivers  0, or the errno of close; the descriptor is gone in any case but LOOP_EBADF and LOOP_ECANCELED.
  */
@@ -631,8 +656,9 @@ LOOP_API int loop_preadv(loop_t *loop, loop_request_t *request, loop_fd_t fd, co
  * Write up to `len` bytes at the current position, as write(2).
  *
  * buf, len  What; borrowed until completion.
- * Delivers  The number of bytes, which may be less than len, or the errno of write: LOOP_EBADF, LOOP_EFAULT,
- *           LOOP_ENOSPC, LOOP_EFBIG, LOOP_EPIPE, ... For LOOP_EPIPE see docs/limits.md on SIGPIPE.
+ * Delivers  The number of bytes, which may be less than len, or the errno of write: LOOP_EBADF,
+ *           LOOP_EFAULT, LOOP_ENOSPC, LOOP_EFBIG, LOOP_EPIPE, ... For LOOP_EPIPE see docs/limits.md on
+ *           SIGPIPE.
  */
 LOOP_API int loop_write(loop_t *loop, loop_request_t *request, loop_fd_t fd, const void *buf, size_t len,
                         loop_callback_t callback);
@@ -660,6 +686,264 @@ LOOP_API int loop_pwritev(loop_t *loop, loop_request_t *request, loop_fd_t fd, c
 LOOP_API int loop_faccessat(loop_t *loop, loop_request_t *request, loop_fd_t dirfd, const char *path,
                             uint32_t mode, uint32_t flags, loop_callback_t callback);
 
+/* ---- sockets ------------------------------------------------------------------------------------- */
+
+/* The types of <sys/socket.h> and <netdb.h>; include those (on Windows <ws2tcpip.h>) to fill them in. */
+struct sockaddr;
+struct msghdr;
+struct addrinfo;
+
+/* The length of an address; socklen_t. */
+typedef uint32_t loop_socklen_t;
+
+/* Flags of the operations below, beside the MSG_* of the system, whose bits they do not share. */
+#define LOOP_MULTISHOT 0x01000000u /* complete again and again (with LOOP_MORE), until an error or a cancel */
+#define LOOP_SEND_ALL  0x00800000u /* go on until all is sent; a short count then means that it ended early */
+
+/**
+ * Make a socket, as socket(2): non-blocking and closed on exec. bind(2), listen(2), setsockopt(2) and so
+ * on are the system's; any socket made otherwise serves as well, blocking or not.
+ *
+ * Returns   The descriptor, yours to close; or the errno of socket: LOOP_EAFNOSUPPORT,
+ *           LOOP_EPROTONOSUPPORT, LOOP_EINVAL, LOOP_EMFILE, LOOP_ENFILE, LOOP_EACCES, LOOP_ENOBUFS,
+ *           LOOP_ENOMEM. LOOP_ESHUTDOWN, LOOP_ENOTSUP and LOOP_ENOTRECOVERABLE as at the top.
+ * Threads   Any.
+ */
+LOOP_API loop_fd_t loop_socket(loop_t *loop, int domain, int type, int protocol);
+
+/**
+ * Accept a connection on the listening socket `fd`. The new socket is non-blocking and closed on exec, and
+ * may be used with any loop.
+ *
+ * address   Where the peer's address goes, or NULL.
+ * length    In: bytes at `address`; out: those of the address, which is cut where it does not fit. NULL if
+ *           `address` is. Both are borrowed until completion, and with LOOP_MULTISHOT written at each shot.
+ * flags     0 or LOOP_MULTISHOT; others deliver LOOP_EINVAL. With LOOP_MULTISHOT each connection is a
+ *           shot, and one that was aborted before it could be accepted is none.
+ * Delivers  The descriptor, yours to close; or the errno of accept: LOOP_EBADF, LOOP_EINVAL (does not
+ *           listen), LOOP_ENOTSOCK, LOOP_EOPNOTSUPP, LOOP_ECONNABORTED, LOOP_EMFILE and LOOP_ENFILE (the
+ *           connection waits on: accept again once descriptors are free), LOOP_ENOBUFS, LOOP_ENOMEM,
+ *           LOOP_EPERM.
+ */
+LOOP_API int loop_accept(loop_t *loop, loop_request_t *request, loop_fd_t fd, struct sockaddr *address,
+                         loop_socklen_t *length, uint32_t flags, loop_callback_t callback);
+
+/**
+ * Connect `fd`, as connect(2). A blocking stream socket is connected by a blocking thread where the
+ * backend is epoll, and then cannot be cancelled while it tries.
+ *
+ * address, length  Whereto; borrowed until completion.
+ * Delivers  0, or the errno of connect: LOOP_ECONNREFUSED, LOOP_ENETUNREACH, LOOP_EHOSTUNREACH,
+ *           LOOP_EISCONN, LOOP_EALREADY, LOOP_EADDRNOTAVAIL, LOOP_EAFNOSUPPORT, LOOP_ENOENT (Unix), ...,
+ *           LOOP_ETIMEDOUT (the system's or request->timeout_ns). After a failure, cancel or timeout
+ *           close the socket.
+ */
+LOOP_API int loop_connect(loop_t *loop, loop_request_t *request, loop_fd_t fd, const struct sockaddr *address,
+                          loop_socklen_t length, loop_callback_t callback);
+
+/**
+ * Receive up to `len` bytes, or one datagram, as recv(2).
+ *
+ * buf, len  Where to; borrowed until completion.
+ * flags     MSG_PEEK, MSG_TRUNC, MSG_OOB, ... of the system, and MSG_WAITALL, with which a stream is
+ *           received until len bytes, the end or an error. MSG_DONTWAIT has no effect.
+ * Delivers  The number of bytes (of the datagram, with MSG_TRUNC); 0 = the peer sends no more, or an empty
+ *           datagram; or the errno of recv: LOOP_EBADF, LOOP_ENOTSOCK, LOOP_ENOTCONN, LOOP_ECONNRESET,
+ *           LOOP_ECONNREFUSED, LOOP_ETIMEDOUT, LOOP_EFAULT, ... When a receive with MSG_WAITALL is
+ *           cancelled or fails after it got some bytes, it delivers their number.
+ */
+LOOP_API int loop_recv(loop_t *loop, loop_request_t *request, loop_fd_t fd, void *buf, size_t len,
+                       uint32_t flags, loop_callback_t callback);
+
+/**
+ * As loop_recv, and tell who sent it.
+ *
+ * address, length  As in loop_accept, but `*length` is read at once, before the call returns.
+ */
+LOOP_API int loop_recvfrom(loop_t *loop, loop_request_t *request, loop_fd_t fd, void *buf, size_t len,
+                           uint32_t flags, struct sockaddr *address, loop_socklen_t *length,
+                           loop_callback_t callback);
+
+/**
+ * As loop_recv, into several buffers and with control data (descriptors, packet information, segment
+ * sizes), as recvmsg(2).
+ *
+ * message   Borrowed until completion, with all it points to; msg_namelen, msg_controllen and msg_flags
+ *           are set. Add MSG_CMSG_CLOEXEC to `flags` to have received descriptors closed on exec.
+ */
+LOOP_API int loop_recvmsg(loop_t *loop, loop_request_t *request, loop_fd_t fd, struct msghdr *message,
+                          uint32_t flags, loop_callback_t callback);
+
+/**
+ * Send up to `len` bytes, or one datagram, as send(2). A broken pipe raises no SIGPIPE.
+ *
+ * buf, len  What; borrowed until completion.
+ * flags     MSG_OOB, MSG_MORE, MSG_DONTROUTE, ... of the system, and LOOP_SEND_ALL. MSG_DONTWAIT has no
+ *           effect.
+ * Delivers  The number of bytes taken over by the system, which may be less than len; or the errno of send:
+ *           LOOP_EBADF, LOOP_ENOTSOCK, LOOP_EPIPE, LOOP_ECONNRESET, LOOP_EDESTADDRREQ, LOOP_ENOTCONN,
+ *           LOOP_EMSGSIZE, LOOP_ENOBUFS, LOOP_ECONNREFUSED, LOOP_EFAULT, ... When a send with
+ *           LOOP_SEND_ALL is cancelled or fails after some bytes, it delivers their number; the error
+ *           shows at the next send.
+ */
+LOOP_API int loop_send(loop_t *loop, loop_request_t *request, loop_fd_t fd, const void *buf, size_t len,
+                       uint32_t flags, loop_callback_t callback);
+
+/** As loop_send, to an address (borrowed until completion), as sendto(2). */
+LOOP_API int loop_sendto(loop_t *loop, loop_request_t *request, loop_fd_t fd, const void *buf, size_t len,
+                         uint32_t flags, const struct sockaddr *address, loop_socklen_t length,
+                         loop_callback_t callback);
+
+/**
+ * As loop_send, from several buffers and with control data, as sendmsg(2). With LOOP_SEND_ALL the
+ * control data goes with the first bytes.
+ *
+ * message   Borrowed until completion, with all it points to, and not changed.
+ */
+LOOP_API int loop_sendmsg(loop_t *loop, loop_request_t *request, loop_fd_t fd, const struct msghdr *message,
+                          uint32_t flags, loop_callback_t callback);
+
+/**
+ * Shut down one or both directions of a connection, as shutdown(2). SHUT_WR and SHUT_RDWR wait for the
+ * sends that were submitted before.
+ *
+ * how       SHUT_RD, SHUT_WR or SHUT_RDWR.
+ * Delivers  0, or the errno of shutdown: LOOP_EBADF, LOOP_ENOTSOCK, LOOP_ENOTCONN, LOOP_EINVAL.
+ */
+LOOP_API int loop_shutdown(loop_t *loop, loop_request_t *request, loop_fd_t fd, int how,
+                           loop_callback_t callback);
+
+/**
+ * Send part of a file. What of it is not in memory is read by a blocking thread.
+ *
+ * out_fd    A stream socket.
+ * in_fd     A file; its position stays. Borrowed until completion.
+ * offset    Where in the file to begin, in bytes.
+ * len       How many bytes; the end of the file ends it earlier.
+ * flags     0 or LOOP_SEND_ALL; others deliver LOOP_EINVAL.
+ * Delivers  The number of bytes sent, which may be less than len; 0 = at the end of the file; or an
+ *           error of loop_send or loop_pread.
+ */
+LOOP_API int loop_sendfile(loop_t *loop, loop_request_t *request, loop_fd_t out_fd, loop_fd_t in_fd,
+                           uint64_t offset, size_t len, uint32_t flags, loop_callback_t callback);
+
+/**
+ * Move bytes between a pipe and another descriptor, or two pipes, within the kernel, as splice(2). Linux.
+ *
+ * in_fd, out_fd  From and to; at least one is a pipe. Borrowed until completion.
+ * in_offset, out_offset  Position in a file, or LOOP_NO_OFFSET for its current one, and for what has none.
+ * flags     SPLICE_F_MOVE, SPLICE_F_MORE. SPLICE_F_NONBLOCK has no effect.
+ * Delivers  The number of bytes moved, which may be less than len; 0 = at the end; or the errno of splice:
+ *           LOOP_EBADF, LOOP_EINVAL, LOOP_ESPIPE, LOOP_EPIPE, ... LOOP_ENOSYS where it does not exist.
+ */
+LOOP_API int loop_splice(loop_t *loop, loop_request_t *request, loop_fd_t in_fd, uint64_t in_offset,
+                         loop_fd_t out_fd, uint64_t out_offset, size_t len, uint32_t flags,
+                         loop_callback_t callback);
+
+#define LOOP_NO_OFFSET UINT64_MAX
+
+/**
+ * Cancel all requests on a descriptor: those submitted before by this thread, and those of other threads
+ * that the loop has taken in. The descriptor stays open. Each completes as after loop_cancel.
+ *
+ * Delivers  The number of requests that were asked to end.
+ */
+LOOP_API int loop_cancel_fd(loop_t *loop, loop_request_t *request, loop_fd_t fd, loop_callback_t callback);
+
+/* ---- buffers on arrival ----------------------------------------------------------------------------- */
+
+/*
+ * A pool of buffers of one size, from which receives take one only when there is something to receive. So
+ * connections that are idle hold none.
+ */
+typedef struct loop_buffers loop_buffers_t;
+
+#define LOOP_BUFFERS_MAX 32768u /* the most buffers in a pool */
+
+/**
+ * Make a pool of buffers for receives in this loop.
+ *
+ * buffers_out   Set to the pool, or to NULL on failure. End it with loop_buffers_deinit, before the loop
+ *               ends.
+ * memory        buffer_count * buffer_size bytes, borrowed until loop_buffers_deinit; or NULL: the library
+ *               allocates them.
+ * buffer_size   Bytes of one buffer, at least 1.
+ * buffer_count  Number of buffers, 1 to LOOP_BUFFERS_MAX. With several threads each gets an equal share;
+ *               there must be one for each.
+ * Returns       0, LOOP_EINVAL, LOOP_ENOMEM, LOOP_ESHUTDOWN, LOOP_ENOTSUP.
+ * Threads       Any.
+ */
+LOOP_API int loop_buffers_init(loop_t *loop, loop_buffers_t **buffers_out, void *memory, uint32_t buffer_size,
+                               uint32_t buffer_count);
+
+/**
+ * End a pool. Buffers that were not given back go with it.
+ *
+ * Returns   0, LOOP_EINVAL, LOOP_ENOTSUP, or LOOP_EBUSY: receives with this pool are in flight.
+ * Threads   Any.
+ */
+LOOP_API int loop_buffers_deinit(loop_buffers_t *buffers);
+
+/**
+ * Receive into a buffer of a pool, taken when there are bytes. At completion LOOP_BUFFER in
+ * request->flags says that there is one, which loop_buffer returns; it is yours until you give it back
+ * with loop_buffer_return.
+ *
+ * flags     0 or LOOP_MULTISHOT; others deliver LOOP_EINVAL. With LOOP_MULTISHOT it receives until the
+ *           end (0), an error, or a cancel, each with a shot of its own, the last one without LOOP_MORE.
+ * Delivers  As loop_recv; LOOP_ENOBUFS: there is something to receive, and all buffers are out.
+ */
+LOOP_API int loop_recv_buffer(loop_t *loop, loop_request_t *request, loop_fd_t fd, loop_buffers_t *buffers,
+                              uint32_t flags, loop_callback_t callback);
+
+/**
+ * The buffer that a completed loop_recv_buffer holds.
+ *
+ * Returns   The buffer, or NULL if there is none. Ask in the callback (or after loop_wait), before the
+ *           request is submitted again, or its next shot comes.
+ * Threads   That of the callback.
+ */
+LOOP_API void *loop_buffer(const loop_request_t *request);
+
+/**
+ * Give a buffer back to its pool.
+ *
+ * buffer    Any address within it.
+ * Returns   0; LOOP_EINVAL: not of this pool, or not out.
+ * Threads   Any.
+ */
+LOOP_API int loop_buffer_return(loop_buffers_t *buffers, void *buffer);
+
+/* ---- names ------------------------------------------------------------------------------------------ */
+
+/**
+ * Look up the addresses of a host and a service, as getaddrinfo(3), on a blocking thread; look-ups have
+ * a class of their own (loop_options_t.blocking_threads), so a server that does not answer delays no
+ * file. A cancel or timeout takes effect at once.
+ *
+ * node, service  Copied before the call returns; either may be NULL, not both. Must be readable.
+ * hints          Copied; may be NULL.
+ * result_out     Set before the completion is delivered: the list, yours to free with freeaddrinfo(3),
+ *                or NULL on failure. Borrowed until completion. NULL is LOOP_EINVAL (refused).
+ * Delivers       0; LOOP_EAI_*; LOOP_ENOMEM, or another errno.
+ */
+LOOP_API int loop_getaddrinfo(loop_t *loop, loop_request_t *request, const char *node, const char *service,
+                              const struct addrinfo *hints, struct addrinfo **result_out,
+                              loop_callback_t callback);
+
+/**
+ * Look up the names of an address, as getnameinfo(3); otherwise as loop_getaddrinfo.
+ *
+ * address, length  Copied before the call returns. Must be readable.
+ * host, service    Where the names go, terminated by a 0 byte; borrowed until completion. NULL (with a
+ *                  length of 0) for what is not wanted.
+ * flags            NI_* of the system.
+ * Delivers         0; LOOP_EAI_OVERFLOW: a name does not fit; LOOP_EAI_*; LOOP_ENOMEM, or another errno.
+ */
+LOOP_API int loop_getnameinfo(loop_t *loop, loop_request_t *request, const struct sockaddr *address,
+                              loop_socklen_t length, char *host, size_t host_len, char *service,
+                              size_t service_len, int flags, loop_callback_t callback);
+
 /* ---- timers, blocking work ------------------------------------------------------------------------ */
 
 /**
@@ -684,6 +968,42 @@ LOOP_API int loop_timer_start(loop_t *loop, loop_request_t *request, uint64_t de
  */
 LOOP_API int loop_queue_work(loop_t *loop, loop_request_t *request, void (*work)(loop_request_t *request),
                              loop_callback_t callback);
+
+/* ---- posts and strands ----------------------------------------------------------------------------- */
+
+/**
+ * Call a function in a turn of the loop, without a request: for messages from other threads. Those of one
+ * thread are called in order, none is merged with another, and one call runs at a time. Each post that was
+ * accepted is called once, in loop_deinit at the latest, and keeps loop_run from returning until then.
+ *
+ * function  Called in a thread that runs the loop; the rules of callbacks hold.
+ * user      Passed on.
+ * Returns   0; LOOP_ENOBUFS: LOOP_POSTS_MAX posts wait already; LOOP_EINVAL, LOOP_ENOMEM (at the first post
+ *           only), LOOP_ESHUTDOWN, LOOP_ENOTSUP, LOOP_ENOTRECOVERABLE.
+ * Threads   Any.
+ */
+LOOP_API int loop_post(loop_t *loop, void (*function)(loop_t *loop, void *user), void *user);
+
+#define LOOP_POSTS_MAX 1024u
+
+/*
+ * A strand: callbacks that must not run at the same time in a loop of several threads. Yours; zero it
+ * before its first use, and keep it while requests refer to it.
+ */
+typedef struct loop_strand {
+    uint64_t reserved[8]; /* private */
+} loop_strand_t;
+
+/**
+ * Let the callbacks of a request run in a strand: one at a time, those of ticks in the order of their
+ * submits, those of other requests as they complete. In a loop of one thread this is always so.
+ *
+ * strand    NULL = none. It stays set when the request is submitted again.
+ * Returns   0, LOOP_EINVAL (request or strand misaligned, request NULL), LOOP_EBUSY (the request is in
+ *           flight).
+ * Threads   The owner of the request.
+ */
+LOOP_API int loop_set_strand(loop_request_t *request, loop_strand_t *strand);
 
 #ifdef __cplusplus
 }

@@ -246,6 +246,11 @@ func (e *Engine) Pending() int64 { return e.shared.Pending(e.boxes) }
 // Now returns the time on the clock of timers. Any thread.
 func (e *Engine) Now() uint64 { return e.kernel.Now() }
 
+// Socket makes a socket, non-blocking and closed on exec. Any thread.
+func (e *Engine) Socket(domain, kind, protocol int) int64 {
+	return e.kernel.Socket(domain, kind, protocol)
+}
+
 // BackendName names the kernel interface in use. Any thread.
 func (e *Engine) BackendName() string { return e.workers[0].backend.Name() }
 

@@ -17,6 +17,15 @@ const (
 	OpRead
 	OpWrite
 	OpAccess
+	OpAccept
+	OpConnect
+	OpReceive
+	OpSend
+	OpShutdown
+	OpSendfile
+	OpSplice
+	OpCancelFd // cancels what is on a descriptor
+	OpName     // a look-up of names
 )
 
 // Events of a descriptor: what a wait asks for and what its result reports.
@@ -94,7 +103,25 @@ type Request struct {
 	Events      uint32 // OpWait, OpWatch: what is asked for
 	TimeoutAt   uint64 // ns: when TimeoutNs is over; Never = no deadline
 
-	_ [12]uint64 // room to grow
+	Strand     uintptr     // the program's, kept between flights; 0 = none
+	Moved      uint64      // bytes that a transfer of several steps has moved; 0 when accepted
+	Message    uintptr     // OpReceive, OpSend: the program's struct msghdr, or OwnMessage, or 0
+	Pool       *BufferPool // OpReceive: where the buffer comes from, or nil
+	Held       uint64      // filled buffers of it that were not shown yet; see bufferpool.go
+	OwnMessage Message
+}
+
+// Message is the kernel's struct msghdr.
+type Message struct {
+	Name          uintptr
+	NameLength    uint32
+	_             uint32
+	Vectors       uintptr
+	VectorCount   uint64
+	Control       uintptr
+	ControlLength uint64
+	Flags         uint32
+	_             uint32
 }
 
 // Marked reports whether one of the marks is set.

@@ -45,6 +45,32 @@ type Kernel interface {
 	Open(dirfd int, path uintptr, flags int, mode uint32) int64
 	// Access checks a path; may block.
 	Access(dirfd int, path uintptr, mode uint32, flags int) int64
+
+	// Socket makes a socket, non-blocking and closed on exec.
+	Socket(domain, kind, protocol int) int64
+	// Accept takes a connection, non-blocking and closed on exec. It may block on a listener that does;
+	// AcceptNow does not, on one that does not.
+	Accept(fd int, address, length uintptr) int64
+	AcceptNow(fd int, address, length uintptr) int64
+	// Connect begins to connect, and blocks if the socket does; ConnectNow is for those that do not.
+	Connect(fd int, address uintptr, length uint32) int64
+	ConnectNow(fd int, address uintptr, length uint32) int64
+	// SocketError returns the error that is pending on a socket, as a negated errno, and clears it.
+	SocketError(fd int) int64
+	// Receive and Send move bytes without blocking; ReceiveMessage and SendMessage take a struct msghdr. No
+	// send raises SIGPIPE.
+	Receive(fd int, address uintptr, length uint64, flags uint32) int64
+	Send(fd int, address uintptr, length uint64, flags uint32) int64
+	ReceiveMessage(fd int, message uintptr, flags uint32) int64
+	SendMessage(fd int, message uintptr, flags uint32) int64
+	// Shutdown ends one or both directions of a connection.
+	Shutdown(fd int, how uint32) int64
+	// Sendfile sends from a file, without SIGPIPE, and moves the offset; it may block as the two descriptors do.
+	Sendfile(out, in int, offset *int64, count uint64) int64
+	// Splice moves bytes between a pipe and another descriptor, without SIGPIPE and without waiting for a
+	// pipe, and moves the offsets; it may block as the other descriptor does. nil is the current position.
+	Splice(in int, inOffset *int64, out int, outOffset *int64, count uint64, flags uint32) int64
+
 	// IsOpen reports whether a number is an open descriptor.
 	IsOpen(fd int) bool
 	// IsPipe reports whether it is that of a pipe or FIFO, IsFile that of a regular file or directory.
@@ -84,26 +110,33 @@ type Kernel interface {
 
 // Errno values that the engine looks at, negated as the kernel returns them.
 const (
-	EPERM     = -int64(unix.EPERM)
-	ENOENT    = -int64(unix.ENOENT)
-	EINTR     = -int64(unix.EINTR)
-	ENXIO     = -int64(unix.ENXIO)
-	ESPIPE    = -int64(unix.ESPIPE)
-	EIO       = -int64(unix.EIO)
-	EBADF     = -int64(unix.EBADF)
-	EAGAIN    = -int64(unix.EAGAIN)
-	ENOMEM    = -int64(unix.ENOMEM)
-	EFAULT    = -int64(unix.EFAULT)
-	EBADFD    = -int64(unix.EBADFD)
-	EBUSY     = -int64(unix.EBUSY)
-	EEXIST    = -int64(unix.EEXIST)
-	EINVAL    = -int64(unix.EINVAL)
-	ENOSPC    = -int64(unix.ENOSPC)
-	ENOSYS    = -int64(unix.ENOSYS)
-	ENOTSUP   = -int64(unix.EOPNOTSUPP)
-	ESHUTDOWN = -int64(unix.ESHUTDOWN)
-	ETIMEDOUT = -int64(unix.ETIMEDOUT)
-	ECANCELED = -int64(unix.ECANCELED)
+	EPERM    = -int64(unix.EPERM)
+	ENOENT   = -int64(unix.ENOENT)
+	EINTR    = -int64(unix.EINTR)
+	ENXIO    = -int64(unix.ENXIO)
+	ESPIPE   = -int64(unix.ESPIPE)
+	EPIPE    = -int64(unix.EPIPE)
+	ENOBUFS  = -int64(unix.ENOBUFS)
+	EALREADY = -int64(unix.EALREADY)
+	ENOTSOCK = -int64(unix.ENOTSOCK)
+
+	EINPROGRESS  = -int64(unix.EINPROGRESS)
+	ECONNABORTED = -int64(unix.ECONNABORTED)
+	EIO          = -int64(unix.EIO)
+	EBADF        = -int64(unix.EBADF)
+	EAGAIN       = -int64(unix.EAGAIN)
+	ENOMEM       = -int64(unix.ENOMEM)
+	EFAULT       = -int64(unix.EFAULT)
+	EBADFD       = -int64(unix.EBADFD)
+	EBUSY        = -int64(unix.EBUSY)
+	EEXIST       = -int64(unix.EEXIST)
+	EINVAL       = -int64(unix.EINVAL)
+	ENOSPC       = -int64(unix.ENOSPC)
+	ENOSYS       = -int64(unix.ENOSYS)
+	ENOTSUP      = -int64(unix.EOPNOTSUPP)
+	ESHUTDOWN    = -int64(unix.ESHUTDOWN)
+	ETIMEDOUT    = -int64(unix.ETIMEDOUT)
+	ECANCELED    = -int64(unix.ECANCELED)
 
 	ENOTRECOVERABLE = -int64(unix.ENOTRECOVERABLE)
 )
