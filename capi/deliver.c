@@ -101,6 +101,10 @@ static void block_signals(void) {
 
 void capi_work(struct request *request) {
     block_signals();
+    if (request->op == OP_NAME) {
+        capi_look_up(request);
+        return;
+    }
     ((void (*)(loop_request_t *))request->address)((loop_request_t *)request);
 }
 

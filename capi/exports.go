@@ -55,8 +55,16 @@ func (h host) DeliverRing(worker, from int) int {
 
 // Work implements loop.Host.
 func (h host) Work(r *request.Request) {
-	C.capi_work((*C.struct_request)(unsafe.Pointer(r)))
+	C.capi_work(inC(r))
 }
+
+// Settle implements loop.Host.
+func (h host) Settle(proxy, r *request.Request) int64 {
+	return int64(C.capi_settle(inC(proxy), inC(r)))
+}
+
+// inC is a request as C sees it.
+func inC(r *request.Request) *C.struct_request { return (*C.struct_request)(unsafe.Pointer(r)) }
 
 // with calls an engine method for the program. Whatever goes wrong in it ends here: a panic must not reach C,
 // and an engine that loop_deinit ended a moment ago is no engine any more.

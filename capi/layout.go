@@ -53,6 +53,16 @@ var (
 	_ [request.OffsetRing]struct{}      = [unsafe.Offsetof(C.struct_mailbox{}.ring)]struct{}{}
 	_ [request.OffsetRingTail]struct{}  = [unsafe.Offsetof(C.struct_ring{}.tail)]struct{}{}
 	_ [request.OffsetRingSlots]struct{} = [unsafe.Offsetof(C.struct_ring{}.slots)]struct{}{}
+	_ [request.OffsetResumed]struct{}   = [unsafe.Offsetof(C.struct_ring{}.resumed)]struct{}{}
+	_ [request.OffsetLease]struct{}     = [unsafe.Offsetof(C.struct_ring{}.lease)]struct{}{}
+
+	_ [request.SizeofStrand]struct{} = [C.sizeof_struct_strand]struct{}{}
+	_ [request.SizeofStrand]struct{} = [C.sizeof_loop_strand_t]struct{}{}
+	_ [request.OffsetLender]struct{} = [unsafe.Offsetof(C.struct_strand{}.lender)]struct{}{}
+	_ [request.StrandHeld]struct{}   = [C.STRAND_HELD]struct{}{}
+	_ [request.StrandLent]struct{}   = [C.STRAND_LENT]struct{}{}
+	_ [request.StrandJoined]struct{} = [C.STRAND_JOINED]struct{}{}
+	_ [request.StrandKind]struct{}   = [C.STRAND_KIND]struct{}{}
 
 	_ [request.SizeofShared]struct{}     = [C.sizeof_struct_shared]struct{}{}
 	_ [request.OffsetReferenced]struct{} = [unsafe.Offsetof(C.struct_shared{}.referenced)]struct{}{}

@@ -83,7 +83,7 @@ struct request {
     uint32_t           generation;
     uint32_t           events;
     uint64_t           timeout_at_ns;
-    struct loop_strand *strand; /* the program's, of loop_set_strand */
+    struct strand     *strand; /* of loop_set_strand, kept between flights */
     uint64_t           moved; /* bytes that a transfer of several steps has moved */
     uintptr_t          message; /* the program's struct msghdr, or own_message, or 0 */
     struct loop_buffers *pool;
@@ -126,9 +126,22 @@ struct ring {
     _Atomic uint32_t          head;
     char                      pad1[60];
     _Atomic uint32_t          tail;
-    char                      pad2[60];
+    uint32_t                  pad2;
+    struct request *_Atomic   resumed;
+    _Atomic uint64_t          lease;
+    char                      pad3[40];
     struct request *_Atomic   slots[RING_SIZE];
 };
+
+/* A struct loop_strand from the inside; strand.c. */
+struct strand {
+    _Atomic uint64_t            word;
+    _Atomic uint64_t *_Atomic   lender; /* whose lease the word is */
+    struct request             *oldest; /* of those that the holder took from the word */
+    uint64_t                    pad[5];
+};
+
+enum { STRAND_FREE = 0, STRAND_HELD = 1, STRAND_LENT = 2, STRAND_JOINED = 3, STRAND_KIND = 3 };
 
 /* How requests reach one loop thread. */
 struct mailbox {
@@ -195,5 +208,9 @@ struct loop {
 uint32_t capi_deliver(loop_t *loop, uint32_t worker);
 uint32_t capi_deliver_ring(loop_t *loop, uint32_t worker, uint32_t from);
 void     capi_work(struct request *request);
+
+/* names.c: called by the engine, and on a thread of its pool. */
+int64_t capi_settle(struct request *proxy, struct request *request);
+void    capi_look_up(struct request *proxy);
 
 #endif

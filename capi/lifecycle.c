@@ -59,10 +59,13 @@ static struct loop *allocate(uint32_t threads) {
     return loop;
 }
 
-/* Makes the memory of a loop as good as new, but for the count of threads that are about to look at it. */
+/* Makes the memory of a loop as good as new, but for the count of threads that are about to look at it, and
+ * the memory of its posts, none of which waits. */
 static void clear(struct loop *loop) {
     uint32_t threads = loop->capacity, id = loop->id;
+    struct posts *posts = atomic_load(&loop->posts);
     memset(loop, 0, sizeof *loop);
+    atomic_store(&loop->posts, posts);
     loop->capacity = threads;
     loop->id = id;
     for (uint32_t i = 0; i < threads; i++) {

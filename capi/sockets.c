@@ -134,6 +134,7 @@ int loop_splice(loop_t *loop, loop_request_t *request, loop_fd_t in_fd, uint64_t
                 uint64_t out_offset, size_t len, uint32_t flags, loop_callback_t callback) {
     struct admission a = on_socket(loop, request, in_fd, NULL, len, flags);
     if (a.error < 0) return a.error;
+    a.request->events = LOOP_READABLE; /* what it waits for first */
     a.request->own_message.name = (uintptr_t)(intptr_t)out_fd; /* the other descriptor, and its offset */
     a.request->offset = in_offset == LOOP_NO_OFFSET ? CURRENT_POSITION : position(in_offset);
     a.request->own_message.control =

@@ -26,7 +26,7 @@ var allowed = map[string][]string{
 	"loop/backend/uring": {
 		"loop/request", "loop/backend", "loop/backend/pool", "loop/internal/sys", "loop/internal/fdtable",
 	},
-	"loop/backend/pool":     {"loop/request", "loop/internal/sys"},
+	"loop/backend/pool":     {"loop/request", "loop/backend", "loop/internal/sys"},
 	"loop/internal/sys":     {},
 	"loop/internal/wheel":   {"loop/request"},
 	"loop/internal/fdtable": {},

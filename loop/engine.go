@@ -37,8 +37,12 @@ type Host interface {
 	Deliver(worker int) int
 	// DeliverRing does the same with the ring of worker `from`, on the thread of `worker`.
 	DeliverRing(worker, from int) int
-	// Work calls the function of an OpWork request, on a thread of the blocking pool.
+	// Work calls the function of an OpWork request, or does the look-up of the proxy of an OpName request, on
+	// a thread of the blocking pool.
 	Work(r *request.Request)
+	// Settle hands the outcome of a look-up to the program's request, unless that is nil, and frees the proxy.
+	// It returns the result.
+	Settle(proxy, r *request.Request) int64
 }
 
 // Config says what a loop is made of.
@@ -218,6 +222,7 @@ func (e *Engine) release() {
 	}
 	e.pool.Close()
 	for _, w := range e.workers {
+		w.sweepLookups()
 		w.backend.Close()
 	}
 }
@@ -291,7 +296,7 @@ func (e *Engine) BackendTimeout() int64 {
 	return w.patience(-1)
 }
 
-// work runs an OpWork request on a thread of the pool.
+// work runs an OpWork request, or the proxy of an OpName request, on a thread of the pool.
 func (e *Engine) work(r *request.Request) int64 {
 	e.host.Work(r)
 	return 0

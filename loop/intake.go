@@ -85,6 +85,10 @@ func (w *worker) takeBack(r *request.Request) {
 		w.finish(&w.completed, r, r.Result)
 		return
 	}
+	if r.Op == request.OpName {
+		w.takeBackLookup(r)
+		return
+	}
 	w.backend.Return(r)
 }
 
@@ -148,6 +152,8 @@ func (w *worker) cancel(r *request.Request) {
 			r.Marks &^= request.MarkPooled
 			w.finish(&w.completed, r, sys.ECANCELED)
 		}
+	case request.OpName:
+		w.cancelLookup(r)
 	default:
 		w.backend.Cancel(r)
 	}
@@ -180,6 +186,9 @@ func (w *worker) cancelAll() {
 		if r.Op == request.OpTimer {
 			w.cancel(r)
 		}
+	}
+	for r := w.lookups.First(); r != nil; r = w.lookups.First() {
+		w.cancel(r)
 	}
 	w.backend.CancelAll()
 }

@@ -234,6 +234,9 @@ func (p program) DeliverRing(worker, from int) (n int) {
 // Work implements Host.
 func (p program) Work(core *request.Request) { (*Request)(unsafe.Pointer(core)).work() }
 
+// Settle implements Host. Go programs look up names with package net.
+func (p program) Settle(*request.Request, *request.Request) int64 { return 0 }
+
 // complete delivers one completion.
 func (p program) complete(worker int, core *request.Request) {
 	r := (*Request)(unsafe.Pointer(core))

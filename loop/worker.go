@@ -32,6 +32,7 @@ type worker struct {
 	wheel      wheel.Wheel
 	ticks      request.List // accepted ticks that have to wait
 	incoming   request.List // accepted operations that were not started yet
+	lookups    request.List // look-ups of names that have begun
 	tickBudget int          // ticks that may still be moved to delivery in this turn
 	now        uint64       // the time as of this turn; 0 = not looked at yet
 	yielded    uint64       // when the worker last passed through the scheduler
@@ -241,6 +242,7 @@ func (w *worker) startIncoming() {
 			return
 		}
 		if r.Marked(request.MarkCancel) {
+			w.dropLookup(r)
 			w.finish(&w.completed, r, sys.ECANCELED)
 			continue
 		}
@@ -250,6 +252,8 @@ func (w *worker) startIncoming() {
 		case request.OpWork:
 			r.Marks |= request.MarkPooled
 			w.engine.pool.Submit(pool.Work, r)
+		case request.OpName:
+			w.startLookup(r)
 		default:
 			w.backend.Start(r)
 		}
@@ -290,8 +294,25 @@ func (w *worker) finish(list *request.List, r *request.Request, result int64) {
 		result = sys.ETIMEDOUT
 	}
 	r.Result, r.Flags = result, 0
+	if r.Op >= request.OpAccept {
+		settleSocket(r)
+	}
 	if r.Move(request.Finish) == request.Done {
 		list.Push(r)
+	}
+}
+
+// settleSocket completes the result of an operation on a socket: bytes that were moved count for more than the
+// error that came after them.
+func settleSocket(r *request.Request) {
+	if r.Result < 0 && r.Moved > 0 {
+		r.Result = int64(r.Moved)
+	}
+	if r.Op == request.OpReceive && r.Pool != nil {
+		if r.Marked(request.MarkBuffer) {
+			r.Flags |= request.Buffer
+		}
+		r.Pool.Leave()
 	}
 }
 
@@ -299,6 +320,9 @@ func (w *worker) finish(list *request.List, r *request.Request, result int64) {
 func (w *worker) shoot(list *request.List, r *request.Request, result int64) {
 	w.dropTime(r)
 	r.Result, r.Flags = result, request.More
+	if r.Marked(request.MarkBuffer) {
+		r.Flags |= request.Buffer
+	}
 	r.Move(request.Shoot)
 	list.Push(r)
 }

@@ -10,6 +10,7 @@ import (
 // kernel finds them where they are: a Bundle must not be on a goroutine's stack.
 type Bundle struct {
 	vectors [256]request.Iovec
+	message request.Message
 }
 
 // Gather takes the buffers of the requests at the head of a list, as far as they are plain writes, and
@@ -17,21 +18,22 @@ type Bundle struct {
 func (b *Bundle) Gather(list *request.List) (count int, bytes int64) {
 	const most = 1 << 20 // enough for any socket at a time
 	for r := list.First(); r != nil && count < len(b.vectors) && bytes < most; r = r.Next {
-		if !r.IsStreamWrite() || r.Vector || r.Marked(request.MarkCancel|request.MarkBlocked) {
+		if !r.IsPlainWrite() || r.Marked(request.MarkCancel|request.MarkBlocked) {
 			break
 		}
 		b.vectors[count] = request.Iovec{Base: r.Address, Length: r.Length}
 		count++
 		bytes += r.Bytes()
 	}
+	b.message = request.Message{Vectors: uintptr(unsafe.Pointer(&b.vectors)), VectorCount: uint64(count)}
 	return count, bytes
 }
 
-// Vectors returns the address of the buffers.
-func (b *Bundle) Vectors() uintptr { return uintptr(unsafe.Pointer(&b.vectors)) }
+// Message returns the address of a struct msghdr with the buffers.
+func (b *Bundle) Message() uintptr { return uintptr(unsafe.Pointer(&b.message)) }
 
 // Spread tells which of the first count requests of a list were written, whole or in part, when n bytes were,
-// by calling done with each, which takes it out of the list.
+// by calling done with each, which takes it out of the list if it is done.
 func Spread(list *request.List, count int, n int64, done func(r *request.Request, result int64)) {
 	for r := list.First(); count > 0 && n > 0; count-- {
 		next := r.Next

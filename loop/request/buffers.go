@@ -32,8 +32,49 @@ func (r *Request) Bytes() int64 {
 	return total
 }
 
-// IsStreamRead reports whether the request is a read at the current position.
-func (r *Request) IsStreamRead() bool { return r.Op == OpRead && r.Offset == CurrentPosition }
+// IsStreamRead reports whether the request takes the next bytes of a descriptor, once.
+func (r *Request) IsStreamRead() bool {
+	return r.Op == OpRead && r.Offset == CurrentPosition ||
+		r.Op == OpReceive && r.Mode&(Multishot|msgErrorQueue) == 0
+}
 
-// IsStreamWrite reports whether the request is a write at the current position.
-func (r *Request) IsStreamWrite() bool { return r.Op == OpWrite && r.Offset == CurrentPosition }
+// IsStreamWrite reports whether the request adds to what a descriptor takes, so that its place among others
+// matters.
+func (r *Request) IsStreamWrite() bool {
+	switch r.Op {
+	case OpWrite:
+		return r.Offset == CurrentPosition
+	case OpShutdown:
+		return r.Mode != shutdownRead
+	}
+	return r.Op == OpSend || r.Op == OpSendfile
+}
+
+// IsPlainWrite reports whether the request is nothing but bytes for a stream: those of several may be written
+// together.
+func (r *Request) IsPlainWrite() bool {
+	switch r.Op {
+	case OpWrite:
+		return r.Offset == CurrentPosition && !r.Vector
+	case OpSend:
+		return r.Message == 0 && r.Mode&^SendAll == 0
+	}
+	return false
+}
+
+// IsSocketShots reports whether the request accepts or receives until it is cancelled.
+func (r *Request) IsSocketShots() bool {
+	return (r.Op == OpAccept || r.Op == OpReceive) && r.Mode&Multishot != 0
+}
+
+// Flags of the system that the predicates need; package sys has them, too.
+const (
+	msgErrorQueue = 0x2000
+	shutdownRead  = 0
+)
+
+// OtherFd is the second descriptor of a transfer between two: the file of OpSendfile, the far end of OpSplice.
+func (r *Request) OtherFd() int64 { return int64(r.OwnMessage.Name) }
+
+// OtherOffset is the position in that.
+func (r *Request) OtherOffset() *int64 { return (*int64)(unsafe.Pointer(&r.OwnMessage.Control)) }

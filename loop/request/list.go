@@ -9,6 +9,14 @@ type List struct {
 // Empty reports whether the list has no request.
 func (l *List) Empty() bool { return l.head == nil }
 
+// Len counts the requests.
+func (l *List) Len() (n int64) {
+	for r := l.head; r != nil; r = r.Next {
+		n++
+	}
+	return n
+}
+
 // First returns the oldest request, or nil.
 func (l *List) First() *Request { return l.head }
 
@@ -21,6 +29,17 @@ func (l *List) Push(r *Request) {
 		l.tail.Next = r
 	}
 	l.tail = r
+}
+
+// PushFront puts a request before all others.
+func (l *List) PushFront(r *Request) {
+	r.Next, r.Prev = l.head, nil
+	if l.head == nil {
+		l.tail = r
+	} else {
+		l.head.Prev = r
+	}
+	l.head = r
 }
 
 // Pop removes and returns the oldest request, or nil.

@@ -37,8 +37,17 @@ const (
 	EdgeTriggered = 16
 )
 
-// More in Request.Flags says that the request is still in flight.
-const More = 1
+// More in Request.Flags says that the request is still in flight, Buffer that it shows one of its pool.
+const (
+	More   = 1
+	Buffer = 2
+)
+
+// Flags in Request.Mode of operations on sockets, beside those of the system.
+const (
+	Multishot = 0x01000000
+	SendAll   = 0x00800000
+)
 
 // CurrentPosition as Request.Offset means: no offset, use the position of the descriptor.
 const CurrentPosition = -1
@@ -62,6 +71,9 @@ const (
 	MarkArmed                           // an edge-triggered watch that the kernel reports to
 	MarkBacklog                         // linked into the backlog: the kernel had no room
 	MarkCancelSent                      // the kernel was asked to end it
+	MarkBuffer                          // shows a buffer of its pool
+	MarkBegun                           // an OpConnect that is under way
+	MarkEnded                           // a receive of many shots; Offset is its last result
 )
 
 // Request is one operation in flight, in the memory of the program. The first four fields are public in
@@ -129,7 +141,7 @@ func (r *Request) Marked(marks uint32) bool { return r.Marks&marks != 0 }
 
 // IsMultishot reports whether the request completes until it is cancelled.
 func (r *Request) IsMultishot() bool {
-	return r.Op == OpWatch || r.Op == OpTimer && r.Offset != 0
+	return r.Op == OpWatch || r.Op == OpTimer && r.Offset != 0 || r.IsSocketShots()
 }
 
 // DeadlineAfter returns the time `delay` ns after `now`, or Never when that is past the clock's end.

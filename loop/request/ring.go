@@ -8,25 +8,56 @@ const ringSize = 256
 // idle workers that help. One thread pushes; who takes moves the head by compare-and-swap, so requests start
 // in the order in which they were pushed. Only loops of several threads use it.
 type Ring struct {
-	head  atomic.Uint32 // next to take; any loop thread
-	_     [60]byte
-	tail  atomic.Uint32 // next to fill; the worker
-	_     [60]byte
-	slots [ringSize]atomic.Pointer[Request]
+	head    atomic.Uint32 // next to take; any loop thread
+	_       [60]byte
+	tail    atomic.Uint32 // next to fill; the worker
+	_       uint32
+	resumed atomic.Pointer[Request] // runners of strands that the worker's thread left; see strand.go
+	lease   atomic.Uint64           // of the strand that the worker's thread lends
+	_       [40]byte
+	slots   [ringSize]atomic.Pointer[Request]
 }
 
-// Fill moves requests from the list to the ring, as many as fit.
+// Fill moves requests from the list to the ring, as many as fit; those whose strand is held join it.
 func (q *Ring) Fill(list *List) {
-	tail := q.tail.Load()
-	for !list.Empty() && tail-q.head.Load() < ringSize {
-		q.slots[tail%ringSize].Store(list.Pop())
-		tail++
-		q.tail.Store(tail)
+	q.fillResumed()
+	for !list.Empty() && q.hasRoom() {
+		r := list.Pop()
+		if r.Strand == 0 || r.callback == 0 || r.strand().join(r) {
+			q.put(r)
+		}
 	}
 }
 
-// Len returns how many requests wait in the ring.
-func (q *Ring) Len() int { return int(int32(q.tail.Load() - q.head.Load())) }
+// fillResumed moves the runners of strands that a thread left to the ring, as many as fit.
+func (q *Ring) fillResumed() {
+	for r := takeAll(&q.resumed); r != nil; {
+		next := r.Next
+		if q.hasRoom() {
+			q.put(r)
+		} else {
+			push(&q.resumed, r, &r.Next)
+		}
+		r = next
+	}
+}
+
+func (q *Ring) hasRoom() bool { return q.tail.Load()-q.head.Load() < ringSize }
+
+func (q *Ring) put(r *Request) {
+	tail := q.tail.Load()
+	q.slots[tail%ringSize].Store(r)
+	q.tail.Store(tail + 1)
+}
+
+// Len returns how many requests wait in the ring. What was resumed counts as one, and needs a Fill first.
+func (q *Ring) Len() int {
+	waiting := int(int32(q.tail.Load() - q.head.Load()))
+	if q.resumed.Load() != nil {
+		waiting++
+	}
+	return waiting
+}
 
 // Take removes the oldest request, or returns nil.
 func (q *Ring) Take() *Request {

@@ -82,6 +82,9 @@ func (b *Backend) serveFile(e *entry) {
 					r.Marks |= request.MarkFileShown
 				}
 				b.serveWait(e, r, request.Readable|request.Writable)
+			case r.Op >= request.OpAccept:
+				// Not a socket: the call itself says so.
+				b.serveSocket(e, r)
 			case r.Marked(request.MarkBlocked):
 				// Neither waiting nor a blocking call helps: the file is locked against us.
 				b.forget(e, r)
@@ -112,19 +115,52 @@ func (b *Backend) cancelWaiters(e *entry) { b.failWaiters(e, sys.ECANCELED) }
 // startClose closes a descriptor. What waits on it is cancelled first. Closing a file may block (a network
 // file system writes it back), so that is the pool's work; for a registered descriptor it is not.
 func (b *Backend) startClose(r *request.Request) {
-	queued, running := b.pool.CancelFd(r.Fd)
-	for q := queued.Pop(); q != nil; q = queued.Pop() {
-		q.Marks &^= request.MarkPooled
-		b.sink.Finish(q, sys.ECANCELED)
-	}
+	_, running := b.cancelPooled(r.Fd)
 	e := b.table.Find(r.Fd)
 	if e == nil {
 		b.block(r)
 		return
 	}
 	registered := e.registered
+	b.reset(e)
+	if !registered || running {
+		b.block(r)
+		return
+	}
+	b.sink.Finish(r, b.kernel.Close(int(r.Fd), true))
+}
+
+// cancelFd cancels all that is on a descriptor, and returns how many requests that were, apart from watches
+// between two shots.
+func (b *Backend) cancelFd(fd int64) int64 {
+	n, _ := b.cancelPooled(fd)
+	e := b.table.Find(fd)
+	if e == nil {
+		return n
+	}
+	for d := range e.waiters {
+		n += e.waiters[d].Len()
+	}
+	b.reset(e)
+	return n
+}
+
+// cancelPooled cancels the transfers on a descriptor that wait for a thread of the pool. It returns their
+// number, and whether others run.
+func (b *Backend) cancelPooled(fd int64) (n int64, running bool) {
+	queued, running := b.pool.CancelFd(fd)
+	for r := queued.Pop(); r != nil; r = queued.Pop() {
+		b.leavePool(r)
+		b.sink.Finish(r, sys.ECANCELED)
+		n++
+	}
+	return n, running
+}
+
+// reset cancels what waits on an entry, has the watches that are between two shots end, and takes the
+// registration back: a duplicate may keep the file open, and its events must not come here any more.
+func (b *Backend) reset(e *entry) {
 	if e.armed != 0 {
-		// A duplicate may keep the file open; its events must not come here any more.
 		b.kernel.EpollControl(b.epfd, sys.EpollDelete, e.fd, 0, 0)
 	}
 	if e.polled {
@@ -135,9 +171,4 @@ func (b *Backend) startClose(r *request.Request) {
 	e.closings++
 	e.looked = false
 	e.edgeWatches, e.edgeEvents, e.latched = 0, 0, 0
-	if !registered || running {
-		b.block(r)
-		return
-	}
-	b.sink.Finish(r, b.kernel.Close(int(r.Fd), true))
 }

@@ -25,6 +25,7 @@ type entry struct {
 	renew      bool   // arm even if the events asked for are armed already: the state must be looked at
 	polled     bool   // the poll set watches it
 	fresh      bool   // in Backend.fresh
+	busy       bool   // the pool sends a part of a file; what is to follow that waits
 	looked     bool   // for `direct`, since the last loop_close
 	direct     bool   // transfers bypass the page cache
 	unwatched  bool   // the last edge-triggered watch has ended, and left the registration armed
@@ -52,7 +53,7 @@ func (e *entry) interest() uint32 {
 	if !e.waiters[reading].Empty() {
 		asked |= request.Readable
 	}
-	if !e.waiters[writing].Empty() {
+	if !e.waiters[writing].Empty() && (!e.busy || e.waits > 0) {
 		asked |= request.Writable
 	}
 	for r := e.waiters[either].First(); r != nil; r = r.Next {

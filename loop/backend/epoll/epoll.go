@@ -33,6 +33,7 @@ type Backend struct {
 	crowded   bool // the last Wait found several
 
 	probe    probe
+	direct   backend.Direct
 	fallback *pollSet // nil until epoll is out of watches
 
 	stale, fallbacks atomic.Uint64
@@ -43,6 +44,7 @@ var _ backend.Backend = (*Backend)(nil)
 // New makes an epoll instance and its wake descriptor. A negative errno says what could not be had.
 func New(kernel sys.Kernel, sink backend.Sink, pool *pool.Pool) (*Backend, int64) {
 	b := &Backend{kernel: kernel, sink: sink, pool: pool, epfd: -1, wakeFd: -1}
+	b.direct = backend.NewDirect(kernel)
 	epfd := kernel.EpollCreate()
 	if epfd < 0 {
 		return nil, epfd
@@ -77,17 +79,31 @@ func (b *Backend) Start(r *request.Request) {
 		b.startTransfer(r)
 	case request.OpClose:
 		b.startClose(r)
-	default:
+	case request.OpOpen, request.OpAccess:
 		b.block(r)
+	case request.OpCancelFd:
+		b.sink.Finish(r, b.cancelFd(r.Fd))
+	default:
+		b.startSocket(r)
 	}
 }
 
 // Resume implements backend.Backend.
-func (b *Backend) Resume(r *request.Request) { b.resumeWatch(r) }
+func (b *Backend) Resume(r *request.Request) {
+	if r.Op == request.OpWatch {
+		b.resumeWatch(r)
+	} else {
+		b.resumeShots(r)
+	}
+}
 
 // Return implements backend.Backend.
 func (b *Backend) Return(r *request.Request) {
-	r.Marks &^= request.MarkPooled
+	b.leavePool(r)
+	if r.Op >= request.OpAccept {
+		b.returnSocket(r)
+		return
+	}
 	if r.Result != sys.EAGAIN {
 		b.sink.Finish(r, r.Result)
 		return
@@ -113,7 +129,7 @@ func (b *Backend) Cancel(r *request.Request) {
 		b.forget(b.table.Find(r.Fd), r)
 		b.sink.Finish(r, sys.ECANCELED)
 	case r.Marked(request.MarkPooled) && b.pool.Cancel(pool.Files, r):
-		r.Marks &^= request.MarkPooled
+		b.leavePool(r)
 		b.sink.Finish(r, sys.ECANCELED)
 	}
 }
@@ -195,8 +211,21 @@ func (b *Backend) Close() {
 	}
 }
 
-// block hands a file operation to the pool.
+// block hands an operation to the pool. What is to be sent after a part of a file waits for that meanwhile.
 func (b *Backend) block(r *request.Request) {
 	r.Marks |= request.MarkPooled
+	if r.Op == request.OpSendfile {
+		b.table.Find(r.Fd).busy = true
+	}
 	b.pool.Submit(pool.Files, r)
+}
+
+// leavePool says that the pool is done with a request, or gave it up.
+func (b *Backend) leavePool(r *request.Request) {
+	r.Marks &^= request.MarkPooled
+	if r.Op == request.OpSendfile {
+		e := b.table.Find(r.Fd)
+		e.busy = false
+		b.refresh(e)
+	}
 }

@@ -13,7 +13,14 @@ import (
 func (b *Backend) startWrite(e *entry, r *request.Request) {
 	others := !e.waiters[writing].Empty() && e.waits == 0
 	b.enlist(e, r)
-	if !others && !e.fresh {
+	if !others {
+		b.refresh(e)
+	}
+}
+
+// refresh has Flush try the writes of an entry.
+func (b *Backend) refresh(e *entry) {
+	if !e.fresh {
 		e.fresh = true
 		b.fresh = append(b.fresh, e)
 	}
@@ -31,7 +38,7 @@ func (b *Backend) makeWrites() {
 // tryWrites makes the writes of an entry until one would block. Nothing is known of the descriptor yet.
 func (b *Backend) tryWrites(e *entry) {
 	list := &e.waiters[writing]
-	for r := list.First(); r != nil; {
+	for r := list.First(); r != nil && !e.busy; {
 		if !r.IsStreamWrite() {
 			r = r.Next
 			continue
@@ -43,7 +50,9 @@ func (b *Backend) tryWrites(e *entry) {
 			full = !b.tryWrite(e, r)
 		}
 		if full {
-			b.renew(e)
+			if !e.busy {
+				b.renew(e)
+			}
 			return
 		}
 		r = next
@@ -52,6 +61,9 @@ func (b *Backend) tryWrites(e *entry) {
 
 // tryWrite makes one write; false when it would, or might, block.
 func (b *Backend) tryWrite(e *entry, r *request.Request) bool {
+	if r.Op != request.OpWrite {
+		return b.serveSocket(e, r)
+	}
 	n := b.try(r)
 	if n == sys.EAGAIN || n == sys.ENOTSUP {
 		return false
@@ -72,13 +84,15 @@ func (b *Backend) writeBundle(e *entry, r *request.Request) (done, full bool) {
 	if count < 2 || !b.kernel.IsStream(e.fd) {
 		return false, false
 	}
-	n := b.kernel.WriteNow(e.fd, b.bundle.Vectors(), count, request.CurrentPosition)
+	n := b.kernel.SendMessage(e.fd, b.bundle.Message(), 0)
 	if n <= 0 {
 		return false, n == sys.EAGAIN // otherwise the first one alone will tell why
 	}
 	backend.Spread(list, count, n, func(r *request.Request, result int64) {
-		b.forget(e, r)
-		b.sink.Finish(r, result)
+		if !backend.Advance(b.kernel, r, result) {
+			b.forget(e, r)
+			b.sink.Finish(r, backend.Result(r, result))
+		}
 	})
 	return true, n < bytes
 }

@@ -37,23 +37,42 @@ func (b *Backend) entryOf(fd int64) *entry {
 func (b *Backend) await(e *entry, r *request.Request) {
 	if r.Op == request.OpWatch {
 		r.Generation = e.closings
-		if r.Events&request.EdgeTriggered != 0 {
-			e.edgeWatches++
-			e.edgeEvents |= r.Events & backend.DirectionEvents
-			b.waiters++
-		}
+		b.beginWatch(e, r)
 	}
 	b.enlist(e, r)
 	b.renew(e)
 }
 
+// beginWatch keeps the registration of an entry armed while an edge-triggered watch, or an accept or receive of
+// many shots, is in flight.
+func (b *Backend) beginWatch(e *entry, r *request.Request) {
+	if isEdge(r) {
+		e.edgeWatches++
+		e.edgeEvents |= edgeEvents(r)
+		b.waiters++
+	}
+}
+
+func isEdge(r *request.Request) bool {
+	return r.Op == request.OpWatch && r.Events&request.EdgeTriggered != 0 || r.IsSocketShots()
+}
+
+func edgeEvents(r *request.Request) uint32 {
+	if r.Op == request.OpWatch {
+		return r.Events & backend.DirectionEvents
+	}
+	return request.Readable
+}
+
 // directionOf returns the list that a request waits in.
 func directionOf(r *request.Request) direction {
 	switch {
-	case r.Op == request.OpRead:
+	case r.Op == request.OpRead || r.Op == request.OpAccept || r.IsStreamRead() || r.IsSocketShots():
 		return reading
-	case r.Op == request.OpWrite:
+	case r.Op == request.OpWrite || r.Op == request.OpConnect || r.IsStreamWrite():
 		return writing
+	case r.Op == request.OpReceive:
+		return either // the queue of errors, which comes as an error
 	case r.Events&backend.DirectionEvents == request.Readable:
 		return reading
 	case r.Events&backend.DirectionEvents == request.Writable:
@@ -90,9 +109,9 @@ func (b *Backend) forget(e *entry, r *request.Request) {
 	b.endWatch(e, r)
 }
 
-// endWatch undoes what an edge-triggered watch changed in its entry.
+// endWatch undoes beginWatch.
 func (b *Backend) endWatch(e *entry, r *request.Request) {
-	if r.Op != request.OpWatch || r.Events&request.EdgeTriggered == 0 {
+	if !isEdge(r) {
 		return
 	}
 	b.waiters--
@@ -182,7 +201,7 @@ func (b *Backend) serve(e *entry, events uint32) {
 // serveList completes the waits of one direction, and the transfers in it until one would block.
 func (b *Backend) serveList(e *entry, d direction, mask uint32) {
 	list := &e.waiters[d]
-	blocked := false
+	blocked := d == writing && e.busy
 	for r := list.First(); r != nil && !(blocked && e.waits == 0); {
 		next := r.Next
 		switch {
@@ -193,10 +212,18 @@ func (b *Backend) serveList(e *entry, d direction, mask uint32) {
 			if done {
 				next = list.First()
 			}
-			blocked = full || !done && !b.serveTransfer(e, r)
+			blocked = full || !done && !b.serveNext(e, r)
 		}
 		r = next
 	}
+}
+
+// serveNext tries a transfer, or another operation, that waited. False: what is behind it has to wait on.
+func (b *Backend) serveNext(e *entry, r *request.Request) bool {
+	if r.Op >= request.OpAccept {
+		return b.serveSocket(e, r)
+	}
+	return b.serveTransfer(e, r)
 }
 
 // serveWait completes a wait, or one shot of it, if the mask has what it asked for.

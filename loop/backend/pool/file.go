@@ -1,6 +1,7 @@
 package pool
 
 import (
+	"github.com/libloop/libloop/loop/backend"
 	"github.com/libloop/libloop/loop/internal/sys"
 	"github.com/libloop/libloop/loop/request"
 )
@@ -24,9 +25,48 @@ func (p *Pool) performFile(r *request.Request) int64 {
 		return p.kernel.Access(fd, r.Address, r.Mode, int(int32(r.Length)))
 	case request.OpClose:
 		return p.kernel.Close(fd, true)
+	case request.OpAccept:
+		return p.kernel.Accept(fd, r.Address, uintptr(r.Length))
+	case request.OpConnect:
+		return p.connect(r)
+	case request.OpSendfile:
+		return p.sendfile(r)
+	case request.OpSplice:
+		return p.splice(r)
 	}
 	return sys.EINVAL
 }
+
+// connect connects a socket that blocks, or a Unix socket that found the queue of its peer full: nothing but
+// another try after a moment tells when it is not.
+func (p *Pool) connect(r *request.Request) int64 {
+	if p.kernel.IsNonblocking(int(r.Fd)) {
+		p.kernel.Poll(nil, napMs)
+	}
+	return p.kernel.Connect(int(r.Fd), r.Address, uint32(r.Length))
+}
+
+// sendfile sends the next part of a file, as far as the socket takes it.
+func (p *Pool) sendfile(r *request.Request) int64 {
+	direct, ok := p.senders.Get().(*backend.Direct)
+	if !ok {
+		direct = new(backend.NewDirect(p.kernel))
+	}
+	defer p.senders.Put(direct)
+	return direct.SendfileBlocking(r)
+}
+
+// splice splices from or to what may block. Somebody else may have been faster; then it is tried again after a
+// moment.
+func (p *Pool) splice(r *request.Request) int64 {
+	n := backend.SpliceNow(p.kernel, r)
+	if n == sys.EAGAIN {
+		p.kernel.Poll(nil, napMs)
+	}
+	return n
+}
+
+const napMs = 1
 
 // missedWriter reports whether a FIFO that a first try has opened for reading, without waiting, has had a
 // writer since that is gone again: an open would wait for another one. A writer that waited for us gets a

@@ -1,7 +1,8 @@
 // Package pool runs what can only be had by blocking, on threads of its own.
 //
 // The threads grow with demand up to a limit and leave when they were idle for a while. Work comes in
-// classes; each class has a limit below the total, so that a slow one always leaves threads to the others.
+// classes. A few threads are reserved for each class, and the rest is for whoever comes first: so a class that
+// is slow can have most of them, and never those that another one needs.
 //
 // Who submits takes no lock: it pushes on an inbox, and wakes a thread only if none is about to look there.
 // At most one thread at a time is looking for work, or on its way to; when it has found something and leaves
@@ -24,6 +25,7 @@ type Class int
 const (
 	Files Class = iota // file operations of the backends
 	Work               // the program's own functions
+	Names              // look-ups of names
 	classes
 )
 
@@ -33,8 +35,10 @@ type Pool struct {
 	perform [classes]func(*request.Request) int64
 	done    func(*request.Request) // gives a finished request back to its worker; any thread
 
-	limit      int // threads in all
-	classLimit int // threads that one class may have at a time
+	senders sync.Pool // of *backend.Direct, each of which has a buffer
+
+	limit   int // threads in all
+	reserve int // threads that are reserved for each class
 
 	_       [64]byte // what submitters write shares no cache line with what the threads write
 	inbox   [classes]inbox
@@ -96,14 +100,12 @@ func (b *inbox) moveTo(list *request.List) {
 }
 
 // New makes a pool without threads. limit is the most threads it may have; each class gets at least one.
-// work calls the function of an OpWork request; done gives back a request whose Result is set.
+// work calls the function of an OpWork request, and does the look-up of an OpName request; done gives back a
+// request whose Result is set.
 func New(kernel sys.Kernel, limit int, work func(*request.Request) int64, done func(*request.Request)) *Pool {
 	limit = max(limit, int(classes))
-	p := &Pool{kernel: kernel, done: done, limit: limit}
-	reserve := max(1, limit/4)
-	p.classLimit = limit - reserve*int(classes-1)
-	p.perform[Files] = p.performFile
-	p.perform[Work] = work
+	p := &Pool{kernel: kernel, done: done, limit: limit, reserve: max(1, limit/8)}
+	p.perform = [classes]func(*request.Request) int64{Files: p.performFile, Work: work, Names: work}
 	return p
 }
 
@@ -169,7 +171,9 @@ func (p *Pool) transfers(fd int64) bool {
 	return false
 }
 
-func isTransfer(r *request.Request) bool { return r.Op == request.OpRead || r.Op == request.OpWrite }
+func isTransfer(r *request.Request) bool {
+	return r.Op == request.OpRead || r.Op == request.OpWrite || r.Op >= request.OpAccept && r.Op != request.OpName
+}
 
 func (p *Pool) isHeld(r *request.Request) bool {
 	for held := p.held.First(); held != nil; held = held.Next {
@@ -213,10 +217,11 @@ func (p *Pool) CancelQueued() {
 
 // take chooses the next request to run, from the classes in turn. The lock is held.
 func (p *Pool) take() (Class, *request.Request) {
+	room := p.room()
 	for range classes {
 		class := p.next
 		p.next = (p.next + 1) % classes
-		if p.running[class] >= p.classLimit {
+		if !room[class] {
 			continue
 		}
 		if p.queued[class].Empty() {
@@ -252,10 +257,15 @@ func (p *Pool) startable() bool {
 	return false
 }
 
-// room tells the classes that may have another thread. The lock is held.
+// room tells the classes that may have another thread: one of those reserved for the class, or one that is free
+// and reserved for none. The lock is held.
 func (p *Pool) room() (room [classes]bool) {
+	free := p.limit
+	for _, running := range p.running {
+		free -= max(running, p.reserve)
+	}
 	for class, running := range p.running {
-		room[class] = running < p.classLimit
+		room[class] = running < p.reserve || free > 0
 	}
 	return room
 }
@@ -267,7 +277,7 @@ func (p *Pool) Threads() int {
 	return p.threads
 }
 
-// Close ends all threads and waits until they are gone. Nothing is queued or running.
+// Close ends all threads and waits until they are gone. Nothing is queued; what runs is done first.
 func (p *Pool) Close() {
 	p.mu.Lock()
 	p.closing.Store(true)

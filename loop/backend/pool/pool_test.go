@@ -31,7 +31,7 @@ func (k *observed) FutexWait(word *uint32, value uint32, timeoutNs int64) {
 	k.Linux.FutexWait(word, value, timeoutNs)
 }
 
-// job is a request of class Work and what became of it.
+// job is a request and what became of it.
 type job struct {
 	request request.Request
 	gate    chan struct{} // if there is one, the work waits until it is closed
@@ -39,7 +39,7 @@ type job struct {
 	done    atomic.Int64
 }
 
-// harness is a pool whose work functions are jobs.
+// harness is a pool whose work functions and look-ups are jobs.
 type harness struct {
 	*Pool
 	kernel observed
@@ -70,11 +70,13 @@ func (h *harness) find(r *request.Request) *job {
 	return j.(*job)
 }
 
-func (h *harness) queue(gate chan struct{}) *job {
+func (h *harness) queue(gate chan struct{}) *job { return h.queueIn(Work, gate) }
+
+func (h *harness) queueIn(class Class, gate chan struct{}) *job {
 	j := &job{gate: gate}
 	j.request.Op = request.OpWork
 	h.jobs.Store(&j.request, j)
-	h.Submit(Work, &j.request)
+	h.Submit(class, &j.request)
 	return j
 }
 
@@ -102,7 +104,7 @@ func isDone(j *job) func() bool { return func() bool { return j.done.Load() != 0
 
 func TestRequestsOfManySubmittersRunOnceEach(t *testing.T) {
 	const submitters, each = 4, 5000
-	for _, limit := range []int{1, 2, 3, 8} {
+	for _, limit := range []int{1, 3, 4, 8} {
 		h := newHarness(t, limit)
 		jobs := make([][]*job, submitters)
 		var group sync.WaitGroup
@@ -139,7 +141,7 @@ func TestARequestThatBlocksDelaysNoOther(t *testing.T) {
 	for round := range 300 {
 		gate := make(chan struct{})
 		var blocked []*job
-		for range h.classLimit - 1 {
+		for range h.mostOf(1) - 1 {
 			blocked = append(blocked, h.queue(gate))
 		}
 		eventually(t, "one beside those that block is done", isDone(h.queue(nil)))
@@ -163,16 +165,17 @@ func TestAClassAtItsLimitKeepsNoThreadAwake(t *testing.T) {
 	now := func() uint64 { return ticks.Add(1000) }
 	h.kernel.now.Store(&now)
 	gate := make(chan struct{})
-	for range h.classLimit {
+	most := h.mostOf(1)
+	for range most {
 		h.queue(gate)
 	}
-	eventually(t, "the class is at its limit", func() bool { return h.runningNow(Work) == h.classLimit })
+	eventually(t, "the class is at its limit", func() bool { return h.runningNow(Work) == most })
 	var waiting []*job
 	for range 100 {
 		waiting = append(waiting, h.queue(gate))
 		h.forgetVainLooks()
 		eventually(t, "a file operation finds a thread", isDone(h.closeNothing()))
-		idle := int64(h.Threads() - h.classLimit)
+		idle := int64(h.Threads() - most)
 		eventually(t, "the threads that may not take it sleep", func() bool {
 			return h.kernel.asleep.Load() == idle
 		})
@@ -198,6 +201,62 @@ func (h *harness) runningNow(class Class) int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.running[class]
+}
+
+// mostOf returns how many threads so many classes have at most, which is while the others have none.
+func (h *harness) mostOf(n int) int { return h.limit - h.reserve*(int(classes)-n) }
+
+func TestClassesThatAreStuckLeaveAThreadToTheOthers(t *testing.T) {
+	for _, limit := range []int{1, 4, 5, 8, 17} {
+		for free := range classes {
+			h := newHarness(t, limit)
+			h.perform[Files] = h.perform[Work]
+			gate := make(chan struct{})
+			var stuck []*job
+			for range h.limit {
+				stuck = append(stuck, h.queueIn((free+1)%classes, gate), h.queueIn((free+2)%classes, gate))
+			}
+			begun := func() (n int64) {
+				for _, j := range stuck {
+					n += j.begun.Load()
+				}
+				return n
+			}
+			most := int64(h.mostOf(2))
+			eventually(t, "the stuck classes have all they may have", func() bool { return begun() == most })
+			for range 10 {
+				eventually(t, "a request of the third class is done", isDone(h.queueIn(free, nil)))
+			}
+			if n := begun(); n != most {
+				t.Errorf("limit %d: %d are stuck, where %d may be", limit, n, most)
+			}
+			close(gate)
+			for _, j := range stuck {
+				eventually(t, "what was stuck is done", isDone(j))
+			}
+		}
+	}
+}
+
+func TestOneClassMayHaveMostThreads(t *testing.T) {
+	for _, limit := range []int{8, 16, 64} {
+		for class := range classes {
+			h := newHarness(t, limit)
+			h.perform[Files] = h.perform[Work]
+			gate := make(chan struct{})
+			var blocked []*job
+			for range limit {
+				blocked = append(blocked, h.queueIn(class, gate))
+			}
+			eventually(t, "three quarters of the threads run it", func() bool {
+				return h.runningNow(class) >= limit*3/4
+			})
+			close(gate)
+			for _, j := range blocked {
+				eventually(t, "what was blocked is done", isDone(j))
+			}
+		}
+	}
 }
 
 func TestWhatComesAsAThreadStopsLookingIsNotLost(t *testing.T) {

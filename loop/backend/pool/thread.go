@@ -80,7 +80,7 @@ func (p *Pool) summon() *thread {
 // a short piece of work. Call it when nothing more will be submitted for the moment: before that it would be
 // one wake-up for each request. Any thread.
 func (p *Pool) Muster() {
-	if p.inbox[Files].empty() && p.inbox[Work].empty() {
+	if p.inbox[Files].empty() && p.inbox[Work].empty() && p.inbox[Names].empty() {
 		return
 	}
 	p.mu.Lock()

@@ -21,15 +21,19 @@ func (b *Backend) Collect() {
 		case tagBundle:
 			b.completeBundle(b.table.Find(int64(cqe.UserData>>3)), int64(cqe.Result))
 		default:
-			b.complete(requestOf(cqe.UserData), int64(cqe.Result), more)
+			b.complete(requestOf(cqe.UserData), int64(cqe.Result), cqe.Flags)
 		}
 	}
 }
 
 // complete handles a completion of a request.
-func (b *Backend) complete(r *request.Request, result int64, more bool) {
-	if r.Op == request.OpWatch && r.Events&request.EdgeTriggered != 0 {
-		b.completeEdge(r, result, more)
+func (b *Backend) complete(r *request.Request, result int64, flags uint32) {
+	switch {
+	case r.Op == request.OpWatch && r.Events&request.EdgeTriggered != 0:
+		b.completeEdge(r, result, flags&sys.RingCqeMore != 0)
+		return
+	case r.Op == request.OpReceive && r.Pool != nil:
+		b.completePooled(r, result, flags)
 		return
 	}
 	b.unlist(r)
@@ -46,8 +50,10 @@ func (b *Backend) complete(r *request.Request, result int64, more bool) {
 		b.completeTransfer(r, result)
 	case request.OpOpen:
 		b.completeOpen(r, result)
-	default:
+	case request.OpClose:
 		b.sink.Finish(r, result)
+	default:
+		b.completeSocket(r, result)
 	}
 }
 
@@ -60,6 +66,9 @@ func (b *Backend) interrupted(r *request.Request, result int64) {
 		b.sink.Finish(r, 0)
 	case r.Marked(request.MarkCancel):
 		b.sink.Finish(r, sys.ECANCELED)
+	case r.Op == request.OpConnect: // goes on by itself
+		r.Marks |= request.MarkBegun
+		b.awaitReadiness(r)
 	default:
 		b.issue(r)
 	}

@@ -9,7 +9,7 @@ import (
 // The kernel gets one write at a time for each descriptor at its current position; the others queue. Each
 // one that found a full socket would wait in the kernel, and all would wake when there is room for one. The
 // writes that have queued for a stream go together, as one submission, the bundle: many short writes cost
-// little more than a long one. For descriptors that are no streams, writesAtOnce go side by side.
+// little more than a long one. For descriptors that keep no order anyway, writesAtOnce go side by side.
 const writesAtOnce = 64
 
 // startWrite hands a write to the kernel, or queues it.
@@ -27,14 +27,14 @@ func (b *Backend) continueWrites(e *entry) {
 	if e.queue.Empty() || e.bundled > 0 {
 		return
 	}
-	if e.writes == 0 {
+	for e.writes == 0 && !e.queue.Empty() { // again after one that was made by a call
 		if !e.alone && b.submitBundle(e) {
 			return
 		}
 		e.alone = false
 		b.issueQueued(e)
 	}
-	if e.queue.Empty() || b.kernel.IsStream(int(e.queue.First().Fd)) {
+	if e.queue.Empty() || b.kernel.KeepsOrder(int(e.queue.First().Fd)) {
 		return
 	}
 	for e.writes < writesAtOnce && !e.queue.Empty() {
@@ -61,8 +61,8 @@ func (b *Backend) submitBundle(e *entry) bool {
 	if sqe == nil {
 		return false
 	}
-	sqe.Opcode, sqe.Fd, sqe.OpFlags = sys.RingOpWritev, int32(r.Fd), b.noSignal
-	sqe.Address, sqe.Length, sqe.Offset = uint64(bundle.Vectors()), uint32(count), ^uint64(0)
+	sqe.Opcode, sqe.Fd, sqe.OpFlags = sys.RingOpSendMessage, int32(r.Fd), sys.MsgNoSignal
+	sqe.Address, sqe.Length = uint64(bundle.Message()), 1
 	sqe.UserData = bundleOf(r.Fd)
 	b.bundlesUsed++
 	e.bundled = count
@@ -101,9 +101,11 @@ func (b *Backend) completeBundle(e *entry, result int64) {
 	}
 	e.alone = result <= 0 && result != sys.ECANCELED && result != sys.EINTR
 	backend.Spread(&e.queue, count, result, func(r *request.Request, n int64) {
-		count--
-		b.dequeue(e, r)
-		b.sink.Finish(r, n)
+		if r.Marked(request.MarkCancel) || !backend.Advance(b.kernel, r, n) {
+			count--
+			b.dequeue(e, r)
+			b.sink.Finish(r, backend.Result(r, n))
+		}
 	})
 	for r := e.queue.First(); count > 0; count-- {
 		next := r.Next
@@ -123,10 +125,10 @@ func (b *Backend) dequeue(e *entry, r *request.Request) {
 
 // cancelQueued ends a transfer that queues; in a bundle, by ending that.
 func (b *Backend) cancelQueued(e *entry, r *request.Request) {
-	if r.Op == request.OpRead {
+	if r.IsStreamRead() {
 		r.Marks &^= request.MarkWaiting
 		e.readers.Remove(r)
-		b.sink.Finish(r, sys.ECANCELED)
+		b.abandon(r)
 		return
 	}
 	if r.Marked(request.MarkInKernel) {

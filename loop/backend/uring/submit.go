@@ -45,6 +45,11 @@ func (b *Backend) startOnDescriptor(r *request.Request) {
 		}
 		e = b.table.Get(r.Fd)
 	}
+	if r.Op == request.OpCancelFd {
+		n, _ := b.cancelFd(e, r.Fd)
+		b.sink.Finish(r, n)
+		return
+	}
 	if errno := b.check(e, r); errno < 0 {
 		b.sink.Finish(r, errno)
 		return
@@ -65,6 +70,28 @@ func (b *Backend) startOnDescriptor(r *request.Request) {
 	}
 }
 
+// cancelFd cancels all that is on a descriptor, and returns how many requests that were, apart from those
+// between two shots. Those on which a thread of the pool is at work go on.
+func (b *Backend) cancelFd(e *entry, fd int64) (n int64, pooled bool) {
+	queued, pooled := b.pool.CancelFd(fd)
+	for r := queued.Pop(); r != nil; r = queued.Pop() {
+		b.Return(withResult(r, sys.ECANCELED))
+		n++
+	}
+	n += e.readers.Len() + e.queue.Len() + e.inFlight.Len()
+	b.cancelEntry(e) // first what queues, or it would follow what leaves the backlog
+	for r := b.backlog.First(); r != nil; {
+		next := r.Next
+		if r.Op != request.OpOpen && r.Fd == fd {
+			b.Cancel(r)
+			n++
+		}
+		r = next
+	}
+	e.closings++
+	return n, pooled
+}
+
 // check finds what is wrong with the operands of a request before the kernel sees them.
 func (b *Backend) check(e *entry, r *request.Request) int64 {
 	switch r.Op {
@@ -72,6 +99,9 @@ func (b *Backend) check(e *entry, r *request.Request) int64 {
 		if r.Events&^backend.KnownEvents != 0 {
 			return sys.EINVAL
 		}
+	default:
+		return b.checkSocket(r)
+	case request.OpClose:
 	case request.OpRead, request.OpWrite:
 		if errno := backend.CheckTransfer(r); errno < 0 {
 			return errno
@@ -97,23 +127,9 @@ func (b *Backend) tryNothing(r *request.Request) int64 {
 
 // startClose ends what is on a descriptor, and closes it.
 func (b *Backend) startClose(e *entry, r *request.Request) {
-	fd := r.Fd
-	queued, running := b.pool.CancelFd(fd)
-	for q := queued.Pop(); q != nil; q = queued.Pop() {
-		q.Marks &^= request.MarkPooled
-		b.sink.Finish(q, sys.ECANCELED)
-	}
-	b.cancelEntry(e) // first what queues, or it would follow what leaves the backlog
-	for q := b.backlog.First(); q != nil; {
-		next := q.Next
-		if q.Op != request.OpOpen && q.Fd == fd {
-			b.Cancel(q)
-		}
-		q = next
-	}
-	e.closings++
+	_, pooled := b.cancelFd(e, r.Fd)
 	e.seekable = false
-	if running {
+	if pooled {
 		b.block(r)
 	} else {
 		b.issue(r)
@@ -122,6 +138,10 @@ func (b *Backend) startClose(e *entry, r *request.Request) {
 
 // issue hands a request to the kernel, or to the backlog when the kernel takes no more.
 func (b *Backend) issue(r *request.Request) {
+	if isDirect(r) && !r.Marked(request.MarkBlocked) {
+		b.attempt(r)
+		return
+	}
 	sqe := b.ring.next()
 	if sqe == nil {
 		b.postpone(r)
@@ -136,17 +156,13 @@ func (b *Backend) issue(r *request.Request) {
 func (b *Backend) postpone(r *request.Request) {
 	r.Marks |= request.MarkBacklog
 	b.backlog.Push(r)
-	if r.IsStreamRead() {
-		b.table.Find(r.Fd).reads++
-	}
+	b.countStream(r, 1)
 }
 
 func (b *Backend) leaveBacklog(r *request.Request) {
 	r.Marks &^= request.MarkBacklog
 	b.backlog.Remove(r)
-	if r.IsStreamRead() {
-		b.table.Find(r.Fd).reads--
-	}
+	b.countStream(r, -1)
 }
 
 // tryLone makes a read of a file at once, by a call that does not block, if it is all there is to be
@@ -179,21 +195,22 @@ func (b *Backend) list(r *request.Request) {
 	e := b.entryOf(r)
 	r.Marks |= request.MarkInKernel
 	e.inFlight.Push(r)
-	if r.IsStreamWrite() {
-		e.writes++
-	} else if r.IsStreamRead() {
-		e.reads++
-	}
+	b.countStream(r, 1)
 }
 
 func (b *Backend) unlist(r *request.Request) {
 	e := b.entryOf(r)
 	r.Marks &^= request.MarkInKernel
 	e.inFlight.Remove(r)
+	b.countStream(r, -1)
+}
+
+// countStream keeps the number of reads and writes that those behind them on their descriptor wait for.
+func (b *Backend) countStream(r *request.Request, change int) {
 	if r.IsStreamWrite() {
-		e.writes--
+		b.table.Find(r.Fd).writes += change
 	} else if r.IsStreamRead() {
-		e.reads--
+		b.table.Find(r.Fd).reads += change
 	}
 }
 
@@ -219,7 +236,7 @@ func (b *Backend) fill(sqe *sys.RingSqe, r *request.Request) {
 		}
 	case request.OpRead, request.OpWrite:
 		if r.Marked(request.MarkBlocked) {
-			sqe.Opcode, sqe.OpFlags = sys.RingOpPollAdd, transferEvents(r.Op)
+			sqe.Opcode, sqe.OpFlags = sys.RingOpPollAdd, transferEvents(r)
 		} else {
 			b.fillTransfer(sqe, r)
 		}
@@ -228,6 +245,8 @@ func (b *Backend) fill(sqe *sys.RingSqe, r *request.Request) {
 		sqe.Address, sqe.Length, sqe.OpFlags = uint64(r.Address), r.Mode, uint32(r.Length)
 	case request.OpClose:
 		sqe.Opcode = sys.RingOpClose
+	default:
+		b.fillSocket(sqe, r)
 	}
 }
 
@@ -259,9 +278,18 @@ func pollEvents(events uint32) uint32 {
 	return asked
 }
 
-func transferEvents(op request.Op) uint32 {
-	if op == request.OpRead {
+// transferEvents returns what to wait for before another try.
+func transferEvents(r *request.Request) uint32 {
+	switch r.Op {
+	case request.OpRead, request.OpAccept:
 		return sys.EpollIn | sys.EpollRdHup
+	case request.OpReceive:
+		if r.Mode&sys.MsgErrorQueue != 0 {
+			return sys.EpollErr
+		}
+		return sys.EpollIn | sys.EpollRdHup
+	case request.OpSplice:
+		return pollEvents(r.Events)
 	}
 	return sys.EpollOut
 }

@@ -18,6 +18,8 @@ const (
 var opcodes = []uint8{
 	sys.RingOpPollAdd, sys.RingOpAsyncCancel, sys.RingOpOpenat, sys.RingOpClose,
 	sys.RingOpRead, sys.RingOpReadv, sys.RingOpWrite, sys.RingOpWritev,
+	sys.RingOpAccept, sys.RingOpConnect, sys.RingOpReceive, sys.RingOpReceiveMsg,
+	sys.RingOpSend, sys.RingOpSendMessage,
 }
 
 // Backend implements backend.Backend.
@@ -40,8 +42,11 @@ type Backend struct {
 	backlog     request.List // what found no place in the submission queue
 	owesCancels bool         // cancels found none
 	bundles     []*backend.Bundle
-	bundlesUsed int    // those that are submitted, or will be
-	noSignal    uint32 // RwfNosignal, until the kernel says that it does not know it
+	bundlesUsed int // those that are submitted, or will be
+	direct      backend.Direct
+	groups      [request.PoolSlots]*group // rings of buffers, by the slots of the pools that they serve
+	used        []*group                  // those that receives in flight use
+	noSignal    uint32                    // RwfNosignal, until the kernel says that it does not know it
 }
 
 // entry is what is known of one descriptor number.
@@ -49,8 +54,8 @@ type entry struct {
 	inFlight request.List // what the kernel has
 	queue    request.List // writes that wait for others to end
 	readers  request.List // reads that wait for another one to end
-	reads    uint32       // those at the current position that the kernel or the backlog has
-	writes   uint32       // those that the kernel has, apart from the bundle
+	reads    int          // those at the current position that the kernel or the backlog has
+	writes   int          // the same of writes, apart from the bundle; and a part of a file that the pool sends
 	bundled  int          // how many of the queue are in the bundle that the kernel has
 	alone    bool         // the next write must not go in a bundle
 	closings uint32       // counts loop_close; a watch that began before one does not resume
@@ -67,6 +72,7 @@ func New(kernel sys.Kernel, sink backend.Sink, pool *pool.Pool, fileThreads int,
 	*Backend, int64,
 ) {
 	b := &Backend{kernel: kernel, sink: sink, pool: pool, wakeFd: -1, noSignal: sys.RwfNosignal, bound: bound}
+	b.direct = backend.NewDirect(kernel)
 	flags := uint32(sys.RingCoop)
 	if bound {
 		flags = sys.RingSingle | sys.RingDeferred | sys.RingDisabled
@@ -124,7 +130,9 @@ func (b *Backend) Resume(r *request.Request) {
 	e := b.table.Find(r.Fd)
 	cancelled := r.Marked(request.MarkCancel) || r.Generation != e.closings
 	switch {
-	case r.Events&request.EdgeTriggered != 0:
+	case r.Op == request.OpReceive:
+		b.resumePooled(r, cancelled)
+	case r.Op == request.OpWatch && r.Events&request.EdgeTriggered != 0:
 		b.resumeEdge(e, r, cancelled)
 	case cancelled:
 		b.sink.Finish(r, sys.ECANCELED)
@@ -137,6 +145,8 @@ func (b *Backend) Resume(r *request.Request) {
 func (b *Backend) Return(r *request.Request) {
 	r.Marks &^= request.MarkPooled
 	switch {
+	case r.Op >= request.OpAccept:
+		b.returnSocket(r)
 	case r.Op == request.OpOpen:
 		b.returnOpen(r)
 	case r.Result != sys.EAGAIN:
@@ -153,7 +163,7 @@ func (b *Backend) Cancel(r *request.Request) {
 	switch {
 	case r.Marked(request.MarkBacklog):
 		b.leaveBacklog(r)
-		b.sink.Finish(r, sys.ECANCELED)
+		b.abandon(r)
 		b.continueStream(r)
 	case r.Marked(request.MarkWaiting):
 		b.cancelQueued(b.table.Find(r.Fd), r)
@@ -166,6 +176,14 @@ func (b *Backend) Cancel(r *request.Request) {
 		r.Marks &^= request.MarkPooled
 		b.Return(withResult(r, sys.ECANCELED))
 	}
+}
+
+// abandon ends a request that was cancelled before the kernel had it.
+func (b *Backend) abandon(r *request.Request) {
+	if r.Op == request.OpReceive && r.Pool != nil {
+		b.leaveGroup(r)
+	}
+	b.sink.Finish(r, sys.ECANCELED)
 }
 
 func withResult(r *request.Request, result int64) *request.Request {
@@ -223,6 +241,9 @@ func (b *Backend) Flush() (expectant bool) {
 	if b.owesCancels {
 		b.payCancels()
 	}
+	for _, g := range b.used {
+		g.refill()
+	}
 	b.tryLone()
 	b.ring.publish()
 	b.behind = !b.waking || b.owesCancels || !b.backlog.Empty()
@@ -276,6 +297,11 @@ func (b *Backend) Statistics() (stale, fallbacks uint64) { return 0, 0 }
 // Close implements backend.Backend.
 func (b *Backend) Close() {
 	b.ring.close()
+	for _, g := range b.groups {
+		if g != nil {
+			b.kernel.RingUnmap(g.memory.address, g.memory.length)
+		}
+	}
 	if b.wakeFd >= 0 {
 		b.kernel.Close(b.wakeFd, false)
 	}

@@ -260,6 +260,9 @@ func (Linux) IsStream(fd int) bool {
 		protocol == 0 && option(fd, unix.SO_DOMAIN) == unix.AF_UNIX
 }
 
+// KeepsOrder implements Kernel.
+func (k Linux) KeepsOrder(fd int) bool { return k.IsStream(fd) || option(fd, unix.SO_DOMAIN) == unix.AF_UNIX }
+
 // option returns an option of a socket, or -1.
 func option(fd int, name uintptr) int32 {
 	value, size := int32(-1), uint32(unsafe.Sizeof(int32(0)))

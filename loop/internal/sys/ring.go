@@ -42,19 +42,30 @@ const (
 	RingOpReadv       = 1
 	RingOpWritev      = 2
 	RingOpPollAdd     = 6
+	RingOpSendMessage = 9
+	RingOpReceiveMsg  = 10
+	RingOpAccept      = 13
 	RingOpAsyncCancel = 14
+	RingOpConnect     = 16
 	RingOpOpenat      = 18
 	RingOpClose       = 19
 	RingOpRead        = 22
 	RingOpWrite       = 23
+	RingOpSend        = 26
+	RingOpReceive     = 27
 	ringOps           = 256
 )
 
 // Flags of a submission and of a completion.
 const (
+	RingSqeSelect      = 1 << 5 // RingSqe.Flags: the kernel chooses a buffer of RingSqe.BufferGroup
 	RingSqeSkipSuccess = 1 << 6 // RingSqe.Flags: no completion unless it fails
 	RingPollMulti      = 1 << 0 // RingSqe.Length of RingOpPollAdd: until it is cancelled
+	RingPollFirst      = 1 << 0 // RingSqe.Priority of a receive or send: do not try before it is ready
+	RingMultishot      = 1 << 1 // RingSqe.Priority of a receive: until it is cancelled, or there is no buffer
+	RingCqeBuffer      = 1 << 0 // RingCqe.Flags: a buffer was chosen; its number is above RingCqeBufferShift
 	RingCqeMore        = 1 << 1 // RingCqe.Flags: more completions of this submission will come
+	RingCqeBufferShift = 16
 
 	// RwfNosignal in RingSqe.OpFlags: a broken pipe raises no SIGPIPE (Linux 6.18).
 	RwfNosignal = rwfNosignal
@@ -77,7 +88,10 @@ type RingSqe struct {
 	Length   uint32
 	OpFlags  uint32
 	UserData uint64
-	_        [3]uint64
+
+	BufferGroup uint16
+	_           [3]uint16
+	_           [2]uint64
 }
 
 // RingCqe is a completion.
@@ -85,6 +99,15 @@ type RingCqe struct {
 	UserData uint64
 	Result   int32
 	Flags    uint32
+}
+
+// RingBuffer is a buffer that the kernel may choose. In the first place of a ring of buffers Tail says how many
+// were put there in all.
+type RingBuffer struct {
+	Address uint64
+	Length  uint32
+	ID      uint16
+	Tail    uint16
 }
 
 // RingParams are what RingSetup is told, and what it answers.
@@ -128,6 +151,8 @@ const (
 	registerProbe     = 8
 	registerEnable    = 12
 	registerIowqLimit = 19
+	registerBuffers   = 22
+	unregisterBuffers = 23
 	probeSupported    = 1 << 0
 )
 
@@ -201,4 +226,35 @@ func (Linux) RingLimitThreads(fd int, files uint32) int64 {
 	limits := [2]uint32{files, 0}
 	return fast(unix.SYS_IO_URING_REGISTER, uintptr(fd), registerIowqLimit, uintptr(unsafe.Pointer(&limits)),
 		uintptr(len(limits)), 0, 0)
+}
+
+// RingMapBuffers implements Kernel.
+func (Linux) RingMapBuffers(length uintptr) (memory uintptr, errno int64) {
+	const access, flags = unix.PROT_READ | unix.PROT_WRITE, unix.MAP_PRIVATE | unix.MAP_ANONYMOUS
+	const noFd = ^uintptr(0)
+	value, _, failure := unix.RawSyscall6(unix.SYS_MMAP, 0, length, access, flags, noFd, 0)
+	return value, -int64(failure)
+}
+
+// bufferRegistration is struct io_uring_buf_reg.
+type bufferRegistration struct {
+	address uint64
+	entries uint32
+	group   uint16
+	_       uint16
+	_       [3]uint64
+}
+
+// RingRegisterBuffers implements Kernel.
+func (Linux) RingRegisterBuffers(fd int, group uint16, memory uintptr, entries uint32) int64 {
+	registration := bufferRegistration{address: uint64(memory), entries: entries, group: group}
+	return fast(unix.SYS_IO_URING_REGISTER, uintptr(fd), registerBuffers,
+		uintptr(unsafe.Pointer(&registration)), 1, 0, 0)
+}
+
+// RingUnregisterBuffers implements Kernel.
+func (Linux) RingUnregisterBuffers(fd int, group uint16) int64 {
+	registration := bufferRegistration{group: group}
+	return fast(unix.SYS_IO_URING_REGISTER, uintptr(fd), unregisterBuffers,
+		uintptr(unsafe.Pointer(&registration)), 1, 0, 0)
 }

@@ -8,6 +8,7 @@ import (
 
 // Flags of Receive and Send that the engine looks at or adds.
 const (
+	MsgMore       = unix.MSG_MORE
 	MsgDontWait   = unix.MSG_DONTWAIT
 	MsgWaitAll    = unix.MSG_WAITALL
 	MsgNoSignal   = unix.MSG_NOSIGNAL
@@ -19,6 +20,9 @@ const (
 	ShutdownRead = unix.SHUT_RD
 
 	SpliceNonblock = unix.SPLICE_F_NONBLOCK
+
+	// SocketFlags are those of the sockets that Accept makes.
+	SocketFlags = unix.SOCK_NONBLOCK | unix.SOCK_CLOEXEC
 )
 
 // Socket implements Kernel.

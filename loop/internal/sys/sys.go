@@ -78,6 +78,9 @@ type Kernel interface {
 	IsFile(fd int) bool
 	// IsStream reports whether it is that of a socket whose bytes have no boundaries: TCP or Unix.
 	IsStream(fd int) bool
+	// KeepsOrder reports whether what is written to it arrives in order: not so through most sockets for
+	// datagrams, or what is no socket.
+	KeepsOrder(fd int) bool
 	// IsNonblocking reports whether O_NONBLOCK is set on the descriptor, IsDirect the same of O_DIRECT.
 	IsNonblocking(fd int) bool
 	IsDirect(fd int) bool
@@ -97,6 +100,11 @@ type Kernel interface {
 	RingEnable(fd int) int64
 	// RingLimitThreads sets how many threads of the kernel may work on files for this ring at a time.
 	RingLimitThreads(fd int, files uint32) int64
+	// RingMapBuffers makes memory for a ring of buffers, which RingUnmap frees; RingRegisterBuffers gives such a
+	// ring, of entries places, to the kernel under the number of a group, and RingUnregisterBuffers takes it back.
+	RingMapBuffers(length uintptr) (memory uintptr, errno int64)
+	RingRegisterBuffers(fd int, group uint16, memory uintptr, entries uint32) int64
+	RingUnregisterBuffers(fd int, group uint16) int64
 	// ThreadID returns the number of the calling thread.
 	ThreadID() int64
 	// InterruptThreads makes every thread of this process that runs user code pass through the kernel.

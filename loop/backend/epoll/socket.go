@@ -1,0 +1,195 @@
+package epoll
+
+import (
+	"github.com/libloop/libloop/loop/backend"
+	"github.com/libloop/libloop/loop/internal/sys"
+	"github.com/libloop/libloop/loop/request"
+)
+
+// startSocket begins an operation on a socket: at once if it does not block, otherwise behind those that wait.
+func (b *Backend) startSocket(r *request.Request) {
+	if errno := backend.CheckSocket(r); errno < 0 {
+		b.sink.Finish(r, errno)
+		return
+	}
+	e := b.entryOf(r.Fd)
+	if e == nil {
+		b.sink.Finish(r, sys.EBADF)
+		return
+	}
+	r.Generation = e.closings
+	switch {
+	case r.IsStreamWrite():
+		b.startWrite(e, r)
+	case r.IsSocketShots():
+		b.startShots(e, r)
+	case r.IsStreamRead() && !e.waiters[reading].Empty():
+		b.await(e, r)
+	default:
+		b.begin(e, r)
+	}
+}
+
+// begin makes an operation, or has it wait. A blocking thread that accepts is worth it only when there is
+// something to accept.
+func (b *Backend) begin(e *entry, r *request.Request) {
+	n := b.pursue(r)
+	switch {
+	case n == sys.EAGAIN && r.Op == request.OpSplice:
+		b.awaitSplice(r)
+	case n == sys.EAGAIN, n == backend.Blocks && r.Op == request.OpAccept:
+		b.await(e, r)
+	case n == backend.Blocks:
+		b.block(r)
+	default:
+		b.endSocket(r, n)
+	}
+}
+
+// awaitSplice has a splice wait for the one of its descriptors that is not ready.
+func (b *Backend) awaitSplice(r *request.Request) {
+	e := b.entryOf(r.Fd)
+	if e == nil {
+		b.sink.Finish(r, sys.EBADF)
+		return
+	}
+	r.Generation = e.closings
+	b.await(e, r)
+}
+
+// pursue makes the steps of an operation until it ends, or cannot go on without waiting or blocking.
+func (b *Backend) pursue(r *request.Request) int64 {
+	if r.Pool != nil && r.Op == request.OpReceive {
+		return b.direct.ReceivePooled(r, r.Worker())
+	}
+	for {
+		n := b.direct.Try(r)
+		if !backend.Advance(b.kernel, r, n) {
+			return n
+		}
+	}
+}
+
+// endSocket ends an operation with the result of its last step, or delivers a shot.
+func (b *Backend) endSocket(r *request.Request, n int64) {
+	if r.Op == request.OpReceive && r.Pool != nil {
+		if length, ok := r.Show(); ok {
+			r.Marks |= request.MarkBuffer
+			n = length
+		}
+	}
+	switch {
+	case r.IsSocketShots() && (n > 0 || n == 0 && r.Op == request.OpAccept):
+		b.sink.Shoot(r, n)
+	case r.IsSocketShots():
+		b.endWatch(b.table.Find(r.Fd), r)
+		b.sink.Finish(r, n)
+	default:
+		b.sink.Finish(r, backend.Result(r, n))
+	}
+}
+
+// serveSocket tries an operation that waited. False: what is behind it has to wait on.
+func (b *Backend) serveSocket(e *entry, r *request.Request) bool {
+	n := int64(0)
+	if r.IsSocketShots() {
+		e.latched &^= request.Readable
+		n = b.nextShot(r)
+	} else {
+		n = b.pursue(r)
+	}
+	if n == sys.EAGAIN && r.Op != request.OpSplice {
+		return false
+	}
+	b.delist(e, r)
+	switch n {
+	case sys.EAGAIN:
+		b.awaitSplice(r)
+	case backend.Blocks:
+		b.block(r)
+	default:
+		b.endSocket(r, n)
+	}
+	return !e.busy
+}
+
+// returnSocket goes on with an operation that a thread of the pool made, or tried to make.
+func (b *Backend) returnSocket(r *request.Request) {
+	e := b.entryOf(r.Fd)
+	n := r.Result
+	again := n == sys.EAGAIN || n == sys.EINPROGRESS || n == sys.EALREADY && r.Marked(request.MarkBegun)
+	switch {
+	case !again && !backend.Advance(b.kernel, r, n):
+		if r.IsSocketShots() && n == sys.ECONNABORTED {
+			b.resumeShots(r)
+			return
+		}
+		b.endSocket(r, n)
+	case r.Marked(request.MarkCancel) || e == nil || r.Generation != e.closings:
+		b.sink.Finish(r, sys.ECANCELED)
+	case r.Op == request.OpSendfile:
+		r.Marks |= request.MarkWaiting
+		e.waiters[writing].PushFront(r)
+		b.waiters++
+		b.refresh(e)
+	case r.IsSocketShots():
+		b.enlist(e, r)
+		b.renew(e)
+	default:
+		if n == sys.EINPROGRESS {
+			r.Marks |= request.MarkBegun
+		}
+		b.begin(e, r)
+	}
+}
+
+// An accept or receive of many shots keeps its registration armed, as an edge-triggered watch does: a message
+// then costs one receive and its share of a wait. r.Length says how many bytes a receive from a stream would
+// have got if more had been there: after a shorter one an edge will tell of the next.
+
+// startShots begins one.
+func (b *Backend) startShots(e *entry, r *request.Request) {
+	r.Length = 0
+	if r.Op == request.OpReceive && b.kernel.IsStream(e.fd) {
+		r.Length = uint64(r.Pool.Size)
+	}
+	b.beginWatch(e, r)
+	b.goOn(e, r)
+}
+
+// resumeShots goes on after a shot was delivered.
+func (b *Backend) resumeShots(r *request.Request) {
+	e := b.table.Find(r.Fd)
+	r.Marks &^= request.MarkBuffer
+	switch {
+	case r.Marked(request.MarkCancel) || r.Generation != e.closings:
+		b.endWatch(e, r)
+		b.sink.Finish(r, sys.ECANCELED)
+	case uint64(r.Result) < r.Length && e.latched == 0 && e.edgeWatches == 1:
+		b.enlist(e, r)
+		b.queue(e)
+	default:
+		b.goOn(e, r)
+	}
+}
+
+// goOn takes the next connection or message, or waits for it.
+func (b *Backend) goOn(e *entry, r *request.Request) {
+	e.latched &^= request.Readable
+	n := b.nextShot(r)
+	if n == sys.EAGAIN || n == backend.Blocks {
+		b.enlist(e, r)
+		b.queue(e)
+		return
+	}
+	b.endSocket(r, n)
+}
+
+// nextShot makes an attempt. Connections that were aborted before they could be accepted are none.
+func (b *Backend) nextShot(r *request.Request) int64 {
+	n := b.pursue(r)
+	for n == sys.ECONNABORTED && r.Op == request.OpAccept {
+		n = b.pursue(r)
+	}
+	return n
+}

@@ -1,0 +1,141 @@
+package uring
+
+import (
+	"github.com/libloop/libloop/loop/backend"
+	"github.com/libloop/libloop/loop/backend/pool"
+	"github.com/libloop/libloop/loop/internal/sys"
+	"github.com/libloop/libloop/loop/request"
+)
+
+// isDirect reports whether an operation is made by calls that do not block, and has the ring wait for readiness
+// only: the kernel has no opcode for it, or one that occupies a thread.
+func isDirect(r *request.Request) bool {
+	switch r.Op {
+	case request.OpShutdown, request.OpSendfile, request.OpSplice:
+		return true
+	}
+	return r.Op == request.OpConnect && r.Marked(request.MarkBegun)
+}
+
+// checkSocket finds what is wrong with the operands of an operation on a socket.
+func (b *Backend) checkSocket(r *request.Request) int64 {
+	if errno := backend.CheckSocket(r); errno < 0 {
+		return errno
+	}
+	if r.Pool == nil || r.Op != request.OpReceive {
+		return 0
+	}
+	return b.joinGroup(r)
+}
+
+// fillSocket translates an operation on a socket.
+func (b *Backend) fillSocket(sqe *sys.RingSqe, r *request.Request) {
+	if r.Marked(request.MarkBlocked) {
+		sqe.Opcode, sqe.OpFlags = sys.RingOpPollAdd, transferEvents(r)
+		return
+	}
+	switch r.Op {
+	case request.OpAccept:
+		sqe.Opcode, sqe.OpFlags = sys.RingOpAccept, sys.SocketFlags
+		sqe.Address, sqe.Offset = uint64(r.Address), r.Length
+	case request.OpConnect:
+		sqe.Opcode, sqe.Address, sqe.Offset = sys.RingOpConnect, uint64(r.Address), r.Length
+	case request.OpReceive:
+		if r.Pool != nil {
+			fillPooled(sqe, r)
+			return
+		}
+		fillStep(sqe, r, sys.RingOpReceive, sys.RingOpReceiveMsg)
+	case request.OpSend:
+		fillStep(sqe, r, sys.RingOpSend, sys.RingOpSendMessage)
+		sqe.OpFlags |= sys.MsgNoSignal
+	}
+}
+
+// fillStep translates the next step of a receive or send.
+func fillStep(sqe *sys.RingSqe, r *request.Request, plain, message uint8) {
+	const most = 0x7ffff000 // what a call moves at most; the field has 32 bits
+	step := backend.NextStep(r)
+	sqe.OpFlags = backend.MessageFlags(r)
+	if step.Message != 0 {
+		sqe.Opcode, sqe.Address, sqe.Length = message, uint64(step.Message), 1
+		return
+	}
+	sqe.Opcode, sqe.Address, sqe.Length = plain, uint64(step.Address), uint32(min(step.Length, most))
+}
+
+// completeSocket ends an operation on a socket, or goes on with it.
+func (b *Backend) completeSocket(r *request.Request, result int64) {
+	if r.Marked(request.MarkBlocked) {
+		r.Marks &^= request.MarkBlocked
+		switch {
+		case r.Marked(request.MarkCancel):
+			b.sink.Finish(r, sys.ECANCELED)
+		case result < 0:
+			b.sink.Finish(r, result)
+		default:
+			b.issue(r)
+		}
+		return
+	}
+	if result == sys.EAGAIN {
+		b.awaitReadiness(r)
+		return
+	}
+	b.endStep(r, result)
+}
+
+// endStep goes on with an operation after a step of it, or ends it.
+func (b *Backend) endStep(r *request.Request, n int64) {
+	switch {
+	case r.Op == request.OpAccept && r.IsSocketShots() && n == sys.ECONNABORTED && !r.Marked(request.MarkCancel):
+		b.issue(r)
+	case r.Op == request.OpAccept && r.IsSocketShots() && n >= 0:
+		b.sink.Shoot(r, n)
+	case !backend.Advance(b.kernel, r, n):
+		b.sink.Finish(r, backend.Result(r, n))
+	case r.Marked(request.MarkCancel):
+		b.sink.Finish(r, sys.ECANCELED)
+	default:
+		b.issue(r)
+	}
+}
+
+// attempt makes an operation by calls, as far as they do not block.
+func (b *Backend) attempt(r *request.Request) {
+	n := b.direct.Try(r)
+	for backend.Advance(b.kernel, r, n) {
+		n = b.direct.Try(r)
+	}
+	switch n {
+	case sys.EAGAIN:
+		b.table.Get(r.Fd) // a splice may wait for its other descriptor
+		if r.Op == request.OpSplice {
+			r.Generation = b.table.Find(r.Fd).closings
+		}
+		b.awaitReadiness(r)
+	case backend.Blocks:
+		b.countStream(r, 1)
+		r.Marks |= request.MarkPooled
+		b.pool.Submit(pool.Files, r)
+	default:
+		b.sink.Finish(r, backend.Result(r, n))
+	}
+}
+
+// returnSocket goes on with an operation that the pool made, or tried to make.
+func (b *Backend) returnSocket(r *request.Request) {
+	b.countStream(r, -1)
+	defer b.continueStream(r)
+	n := r.Result
+	switch {
+	case n == sys.EAGAIN && r.Op == request.OpSendfile:
+		b.awaitReadiness(r)
+	case n != sys.EAGAIN && !backend.Advance(b.kernel, r, n):
+		b.sink.Finish(r, backend.Result(r, n))
+	case r.Marked(request.MarkCancel) || r.Generation != b.table.Find(r.Fd).closings:
+		b.sink.Finish(r, sys.ECANCELED)
+	default:
+		b.issue(r)
+	}
+}
