@@ -35,8 +35,8 @@ var ballast = make([]byte, ballastBytes)
 
 const ballastBytes = 64 << 20
 
-// A collection is due after 5 MB, as it would be without the ballast.
-func init() { debug.SetGCPercent(8) }
+// A collection is due after 2.6 MB.
+func init() { debug.SetGCPercent(4) }
 
 // host is the C program, as the engine sees it.
 type host struct {

@@ -154,7 +154,7 @@ static void assert_no_growth(long kilobytes_before)
 {
     print_message("    memory grew by %ld KiB\n", resident_kilobytes() - kilobytes_before);
 #if !defined(__SANITIZE_ADDRESS__)
-    assert_true(resident_kilobytes() - kilobytes_before < 4 * 1024);
+    assert_true(resident_kilobytes() - kilobytes_before < 8 * 1024);
 #endif
 }
 
