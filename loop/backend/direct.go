@@ -32,7 +32,7 @@ func (d *Direct) Try(r *request.Request) int64 {
 	fd := int(r.Fd)
 	switch r.Op {
 	case request.OpAccept:
-		if !d.kernel.IsNonblocking(fd) {
+		if !d.kernel.IsNonblocking(fd) && d.kernel.Listens(fd) {
 			return Blocks
 		}
 		return d.kernel.AcceptNow(fd, r.Address, uintptr(r.Length))

@@ -18,6 +18,9 @@ func CheckSocket(r *request.Request) int64 {
 	case request.OpReceive:
 		return checkReceive(r)
 	case request.OpSend:
+		if r.Message != 0 && !r.Vector && !isAddressLength(r.OwnMessage.NameLength) {
+			return sys.EINVAL // which is not what the call with a message would say
+		}
 		return checkMessage(r, r.Mode&request.Multishot == 0)
 	case request.OpSendfile:
 		flags &^= request.SendAll
@@ -36,6 +39,11 @@ func CheckSocket(r *request.Request) int64 {
 		return sys.EINVAL
 	}
 	return 0
+}
+
+func isAddressLength(length uint32) bool {
+	const most = 128 // sizeof(struct sockaddr_storage)
+	return length > 0 && length <= most
 }
 
 func checkReceive(r *request.Request) int64 {

@@ -260,6 +260,9 @@ func (Linux) IsStream(fd int) bool {
 		protocol == 0 && option(fd, unix.SO_DOMAIN) == unix.AF_UNIX
 }
 
+// Listens implements Kernel.
+func (Linux) Listens(fd int) bool { return option(fd, unix.SO_ACCEPTCONN) == 1 }
+
 // KeepsOrder implements Kernel.
 func (k Linux) KeepsOrder(fd int) bool { return k.IsStream(fd) || option(fd, unix.SO_DOMAIN) == unix.AF_UNIX }
 
