@@ -177,12 +177,16 @@ func (b *Backend) resumeShots(r *request.Request) {
 func (b *Backend) goOn(e *entry, r *request.Request) {
 	e.latched &^= request.Readable
 	n := b.nextShot(r)
-	if n == sys.EAGAIN || n == backend.Blocks {
+	switch n {
+	case sys.EAGAIN:
 		b.enlist(e, r)
 		b.queue(e)
-		return
+	case backend.Blocks: // nothing was tried: it may be ready, and no edge will tell
+		b.enlist(e, r)
+		b.renew(e)
+	default:
+		b.endSocket(r, n)
 	}
-	b.endSocket(r, n)
 }
 
 // nextShot makes an attempt. Connections that were aborted before they could be accepted are none.
