@@ -144,14 +144,14 @@ func (b *Backend) returnSocket(r *request.Request) {
 }
 
 // An accept or receive of many shots keeps its registration armed, as an edge-triggered watch does: a message
-// then costs one receive and its share of a wait. r.Length says how many bytes a receive from a stream would
+// then costs one receive and its share of a wait. r.Offset says how many bytes a receive from a stream would
 // have got if more had been there: after a shorter one an edge will tell of the next.
 
 // startShots begins one.
 func (b *Backend) startShots(e *entry, r *request.Request) {
-	r.Length = 0
+	r.Offset = 0
 	if r.Op == request.OpReceive && b.kernel.IsStream(e.fd) {
-		r.Length = uint64(r.Pool.Size)
+		r.Offset = int64(r.Pool.Size)
 	}
 	b.beginWatch(e, r)
 	b.goOn(e, r)
@@ -165,7 +165,7 @@ func (b *Backend) resumeShots(r *request.Request) {
 	case r.Marked(request.MarkCancel) || r.Generation != e.closings:
 		b.endWatch(e, r)
 		b.sink.Finish(r, sys.ECANCELED)
-	case uint64(r.Result) < r.Length && e.latched == 0 && e.edgeWatches == 1:
+	case r.Result < r.Offset && e.latched == 0 && e.edgeWatches == 1:
 		b.enlist(e, r)
 		b.queue(e)
 	default:
