@@ -25,7 +25,7 @@ type entry struct {
 	renew      bool   // arm even if the events asked for are armed already: the state must be looked at
 	polled     bool   // the poll set watches it
 	fresh      bool   // in Backend.fresh
-	busy       bool   // the pool sends a part of a file; what is to follow that waits
+	busy       bool   // the pool has what is to be sent first; the rest waits
 	looked     bool   // for `direct`, since the last loop_close
 	direct     bool   // transfers bypass the page cache
 	unwatched  bool   // the last edge-triggered watch has ended, and left the registration armed

@@ -211,10 +211,10 @@ func (b *Backend) Close() {
 	}
 }
 
-// block hands an operation to the pool. What is to be sent after a part of a file waits for that meanwhile.
+// block hands an operation to the pool. If it is a part of what is to be sent, the rest waits for it.
 func (b *Backend) block(r *request.Request) {
 	r.Marks |= request.MarkPooled
-	if r.Op == request.OpSendfile {
+	if r.Op >= request.OpAccept && r.IsStreamWrite() {
 		b.table.Find(r.Fd).busy = true
 	}
 	b.pool.Submit(pool.Files, r)
@@ -223,7 +223,7 @@ func (b *Backend) block(r *request.Request) {
 // leavePool says that the pool is done with a request, or gave it up.
 func (b *Backend) leavePool(r *request.Request) {
 	r.Marks &^= request.MarkPooled
-	if r.Op == request.OpSendfile {
+	if r.Op >= request.OpAccept && r.IsStreamWrite() {
 		e := b.table.Find(r.Fd)
 		e.busy = false
 		b.refresh(e)

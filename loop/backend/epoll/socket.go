@@ -127,7 +127,7 @@ func (b *Backend) returnSocket(r *request.Request) {
 		b.endSocket(r, n)
 	case r.Marked(request.MarkCancel) || e == nil || r.Generation != e.closings:
 		b.sink.Finish(r, sys.ECANCELED)
-	case r.Op == request.OpSendfile:
+	case r.IsStreamWrite():
 		r.Marks |= request.MarkWaiting
 		e.waiters[writing].PushFront(r)
 		b.waiters++

@@ -6,7 +6,7 @@ import (
 	"github.com/libloop/libloop/loop/request"
 )
 
-// performFile makes the system call of a file operation, however long it takes.
+// performFile makes the system call of an operation, however long it takes.
 func (p *Pool) performFile(r *request.Request) int64 {
 	fd := int(r.Fd)
 	switch r.Op {
@@ -29,6 +29,9 @@ func (p *Pool) performFile(r *request.Request) int64 {
 		return p.kernel.Accept(fd, r.Address, uintptr(r.Length))
 	case request.OpConnect:
 		return p.connect(r)
+	case request.OpSend:
+		p.kernel.Poll(nil, napMs)
+		return sys.EAGAIN
 	case request.OpSendfile:
 		return p.sendfile(r)
 	case request.OpSplice:

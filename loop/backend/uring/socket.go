@@ -48,7 +48,9 @@ func (b *Backend) fillSocket(sqe *sys.RingSqe, r *request.Request) {
 		fillStep(sqe, r, sys.RingOpReceive, sys.RingOpReceiveMsg)
 	case request.OpSend:
 		fillStep(sqe, r, sys.RingOpSend, sys.RingOpSendMessage)
-		sqe.OpFlags |= sys.MsgNoSignal
+		// The kernel may have the bytes of a datagram when it finds that there is no room, and would send an
+		// empty one when there is: it must not try again by itself.
+		sqe.OpFlags |= sys.MsgNoSignal | sys.MsgDontWait
 	}
 }
 
@@ -76,6 +78,10 @@ func (b *Backend) completeSocket(r *request.Request, result int64) {
 		default:
 			b.issue(r)
 		}
+		return
+	}
+	if result == sys.EAGAIN && b.direct.Stalls(r) {
+		b.blockSocket(r)
 		return
 	}
 	if result == sys.EAGAIN {
@@ -115,12 +121,17 @@ func (b *Backend) attempt(r *request.Request) {
 		}
 		b.awaitReadiness(r)
 	case backend.Blocks:
-		b.countStream(r, 1)
-		r.Marks |= request.MarkPooled
-		b.pool.Submit(pool.Files, r)
+		b.blockSocket(r)
 	default:
 		b.sink.Finish(r, backend.Result(r, n))
 	}
+}
+
+// blockSocket hands an operation to the pool. If it is a part of what is to be sent, the rest waits for it.
+func (b *Backend) blockSocket(r *request.Request) {
+	b.countStream(r, 1)
+	r.Marks |= request.MarkPooled
+	b.pool.Submit(pool.Files, r)
 }
 
 // returnSocket goes on with an operation that the pool made, or tried to make.

@@ -264,7 +264,9 @@ func (Linux) IsStream(fd int) bool {
 func (Linux) Listens(fd int) bool { return option(fd, unix.SO_ACCEPTCONN) == 1 }
 
 // KeepsOrder implements Kernel.
-func (k Linux) KeepsOrder(fd int) bool { return k.IsStream(fd) || option(fd, unix.SO_DOMAIN) == unix.AF_UNIX }
+func (k Linux) KeepsOrder(fd int) bool {
+	return k.IsStream(fd) || option(fd, unix.SO_DOMAIN) == unix.AF_UNIX
+}
 
 // option returns an option of a socket, or -1.
 func option(fd int, name uintptr) int32 {
