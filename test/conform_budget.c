@@ -90,6 +90,91 @@ LOOP_TEST(cached_reads_cost_no_allocation_and_one_crossing_a_turn)
     close(stream.fd);
 }
 
+/* One message goes to and fro between the ends of each pair. */
+typedef struct link {
+    struct circle *circle;
+    loop_request_t receive, send;
+    int            fd;
+} link_t;
+
+typedef struct circle {
+    loop_buffers_t *buffers;
+    long            left;  /* messages to go */
+    unsigned        ended; /* pairs whose message was not passed on */
+    link_t          links[2 * BATCH];
+} circle_t;
+
+static void pass_on(loop_t *loop, loop_request_t *request, int64_t result)
+{
+    link_t *link = request->user;
+    if (result == LOOP_ECANCELED) return;
+    CHECK(result == 1 && (request->flags & LOOP_MORE) != 0);
+    CHECK(loop_buffer_return(link->circle->buffers, loop_buffer(request)) == 0);
+    if (--link->circle->left > 0) {
+        CHECK(loop_send(loop, &link->send, link->fd, "x", 1, LOOP_SEND_ALL, loop_ignore) == 0);
+    } else if (++link->circle->ended == BATCH) {
+        CHECK(loop_stop(loop) == 0);
+    }
+}
+
+static void open_circle(loop_t *loop, circle_t *circle)
+{
+    assert_result(loop_buffers_init(loop, &circle->buffers, NULL, 64, 4 * BATCH), 0);
+    for (unsigned i = 0; i < 2 * BATCH; i++) {
+        link_t *link = &circle->links[i];
+        int     ends[2];
+        if (i % 2 == 0) {
+            make_socketpair(ends);
+        }
+        *link = (link_t){.circle = circle, .fd = ends[i % 2], .receive.user = link};
+        assert_result(loop_recv_buffer(loop, &link->receive, link->fd, circle->buffers, LOOP_MULTISHOT, pass_on),
+                      0);
+    }
+}
+
+static void go_round(loop_t *loop, circle_t *circle, long messages)
+{
+    circle->left = messages;
+    circle->ended = 0;
+    for (unsigned i = 0; i < 2 * BATCH; i += 2) {
+        link_t *link = &circle->links[i];
+        assert_result(loop_send(loop, &link->send, link->fd, "x", 1, 0, loop_ignore), 0);
+    }
+    assert_result(loop_run(loop), 0);
+}
+
+static void close_circle(loop_t *loop, circle_t *circle)
+{
+    for (unsigned i = 0; i < 2 * BATCH; i++) {
+        assert_result(loop_cancel(loop, &circle->links[i].receive), 0);
+    }
+    run(loop);
+    assert_result(loop_buffers_deinit(circle->buffers), 0);
+    for (unsigned i = 0; i < 2 * BATCH; i++) {
+        close(circle->links[i].fd);
+    }
+}
+
+TEST(messages_cost_no_allocation_and_at_most_one_crossing_a_turn)
+{
+    enum { MESSAGES = 100000 };
+    static circle_t circle;
+    loop_options_t  options = test_options();
+    options.threads = 1;
+    loop_t *loop = new_loop_with(options);
+    circle = (circle_t){0};
+    open_circle(loop, &circle);
+    go_round(loop, &circle, MESSAGES / 10);
+    loop_statistics_t before = statistics_of(loop);
+    go_round(loop, &circle, MESSAGES);
+    loop_statistics_t after = statistics_of(loop);
+    assert_in_range(after.heap_objects - before.heap_objects, 0, 100);
+    assert_in_range(after.deliveries - before.deliveries, 1, after.turns - before.turns);
+    assert_in_range(after.turns - before.turns, 1, 3 * MESSAGES / BATCH);
+    close_circle(loop, &circle);
+    end_loop(loop);
+}
+
 TEST(a_request_is_no_larger_than_promised)
 {
     assert_in_range(sizeof(loop_request_t), 1, 256);
@@ -101,6 +186,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         GUARDED(ticks_cost_no_allocation_and_one_crossing_a_turn),
         GUARDED(cached_reads_cost_no_allocation_and_one_crossing_a_turn),
+        GUARDED(messages_cost_no_allocation_and_at_most_one_crossing_a_turn),
         GUARDED(a_request_is_no_larger_than_promised),
     };
     return RUN_SUITE(tests);

@@ -1,5 +1,5 @@
 /*
- * count_calls BACKEND reads|echo WIDTH ROUNDS: a known number of operations between two marks that a tracer
+ * count_calls BACKEND reads|echo|shots WIDTH ROUNDS: a known number of operations between two marks that a tracer
  * sees, for test/count_calls.py. All happens on one thread, the other end of the echo included, so that no
  * scheduling has a part in it. Exits with 77 when the backend cannot be had.
  *
@@ -81,7 +81,9 @@ static void start_reads(loop_t *loop)
     }
 }
 
-/* ---- echo: a timer has all peers send, while all reads wait ------------------------------------------ */
+/* ---- echo, shots: a timer has all peers send, while all reads or receives wait ----------------------- */
+
+static loop_buffers_t *buffers; /* shots: where receives take theirs from */
 
 static void on_read(loop_t *loop, loop_request_t *request, int64_t result);
 static void on_timer(loop_t *loop, loop_request_t *request, int64_t result);
@@ -91,14 +93,23 @@ static void on_written(loop_t *loop, loop_request_t *request, int64_t result)
     lane_t *lane = (lane_t *)request;
     char    answer[MESSAGE];
     CHECK(result == MESSAGE);
-    CHECK(recv(lane->peers, answer, sizeof answer, MSG_DONTWAIT) == MESSAGE);
+    CHECK(read(lane->peers, answer, sizeof answer) == MESSAGE);
     if (round_is_over()) {
         if (round_now == WARM_UP_ROUNDS + rounds) {
             exit(0);
         }
         CHECK(loop_timer_start(loop, &timer, PAUSE_NS, 0, on_timer) == 0);
     }
-    CHECK(loop_read(loop, request, lane->ours, lane->buffer, SIZE, on_read) == 0);
+    if (buffers == NULL) {
+        CHECK(loop_read(loop, request, lane->ours, lane->buffer, SIZE, on_read) == 0);
+    }
+}
+
+static void on_shot(loop_t *loop, loop_request_t *request, int64_t result)
+{
+    lane_t *lane = request->user;
+    CHECK(result == MESSAGE && loop_buffer_return(buffers, loop_buffer(request)) == 0);
+    CHECK(loop_send(loop, &lane->request, lane->ours, lane->buffer, MESSAGE, 0, on_written) == 0);
 }
 
 static void on_read(loop_t *loop, loop_request_t *request, int64_t result)
@@ -115,18 +126,24 @@ static void on_timer(loop_t *loop, loop_request_t *request, int64_t result)
     (void)request;
     CHECK(result == 0);
     for (unsigned i = 0; i < width; i++) {
-        CHECK(send(lanes[i].peers, message, MESSAGE, MSG_DONTWAIT) == MESSAGE);
+        CHECK(write(lanes[i].peers, message, MESSAGE) == MESSAGE);
     }
 }
 
 static void start_echo(loop_t *loop)
 {
+    static loop_request_t receives[WIDTH_MAX];
     for (unsigned i = 0; i < width; i++) {
         int ends[2];
         CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) == 0);
         lanes[i].ours = ends[0];
         lanes[i].peers = ends[1];
-        CHECK(loop_read(loop, &lanes[i].request, ends[0], lanes[i].buffer, SIZE, on_read) == 0);
+        if (buffers == NULL) {
+            CHECK(loop_read(loop, &lanes[i].request, ends[0], lanes[i].buffer, SIZE, on_read) == 0);
+            continue;
+        }
+        receives[i].user = &lanes[i];
+        CHECK(loop_recv_buffer(loop, &receives[i], ends[0], buffers, LOOP_MULTISHOT, on_shot) == 0);
     }
     CHECK(loop_timer_start(loop, &timer, PAUSE_NS, 0, on_timer) == 0);
 }
@@ -148,6 +165,9 @@ int main(int argc, char **argv)
     if (strcmp(argv[2], "reads") == 0) {
         start_reads(loop);
     } else {
+        if (strcmp(argv[2], "shots") == 0) {
+            CHECK(loop_buffers_init(loop, &buffers, NULL, SIZE, 2 * WIDTH_MAX) == 0);
+        }
         start_echo(loop);
     }
     CHECK(loop_run(loop) == 0);

@@ -1,12 +1,13 @@
 /*
- * A TCP echo server in the two styles that libloop offers. Prints its port, serves until CONNECTIONS
+ * A TCP echo server in the three styles that libloop offers. Prints its port, serves until CONNECTIONS
  * connections came and went, and exits. echo_load.c measures it.
  *
  * watch  each connection is an edge-triggered watch: one shot for each arrival of data, and then recv and
  *        send directly, until recv comes up short
  * read   completions: loop_read into a buffer of the connection, loop_write of what came, and again
+ * shots  completions: one receive of many shots, each with a buffer of a pool, which is sent and given back
  *
- * Usage: echo_server CONNECTIONS watch|read [THREADS]
+ * Usage: echo_server CONNECTIONS watch|read|shots [THREADS]
  * SPDX-License-Identifier: MIT
  */
 #include "../echo_socket.h"
@@ -29,7 +30,8 @@ struct connection {
 static loop_request_t listener_watch;
 static int listener_fd;
 static int connections;
-static bool completions;
+static enum { WATCH, READ, SHOTS } style;
+static loop_buffers_t *pool;
 static int accepted; /* of the listener's callback only */
 static atomic_int ended;
 
@@ -99,17 +101,75 @@ static void on_read(loop_t *loop, loop_request_t *request, int64_t result) {
     start_write(loop, connection);
 }
 
-/* ---- both -------------------------------------------------------------------------------------- */
+/* ---- shots ------------------------------------------------------------------------------------- */
+
+/* A message on its way back. There are as many as the pool has buffers. */
+struct answer {
+    loop_request_t send;
+    struct answer *next;
+    void *buffer;
+};
+
+enum { POOL_BUFFERS = 8192 };
+
+static _Thread_local struct answer *free_answers;
+
+static struct answer *take_answer(void) {
+    struct answer *answer = free_answers;
+    if (answer == NULL) {
+        answer = calloc(1, sizeof *answer);
+        CHECK(answer != NULL);
+        answer->send.user = answer;
+        return answer;
+    }
+    free_answers = answer->next;
+    return answer;
+}
+
+static void on_answered(loop_t *loop, loop_request_t *request, int64_t result) {
+    struct answer *answer = request->user;
+    (void)loop;
+    CHECK(result > 0);
+    CHECK(loop_buffer_return(pool, answer->buffer) == 0);
+    answer->next = free_answers;
+    free_answers = answer;
+}
+
+static void receive(loop_t *loop, struct connection *connection);
+
+static void on_received(loop_t *loop, loop_request_t *request, int64_t result) {
+    struct connection *connection = request->user;
+    if (result == LOOP_ENOBUFS) {
+        receive(loop, connection);
+        return;
+    }
+    CHECK(result >= 0);
+    if (result == 0) {
+        end_connection(loop, connection);
+        return;
+    }
+    struct answer *answer = take_answer();
+    answer->buffer = loop_buffer(request);
+    CHECK(loop_send(loop, &answer->send, connection->socket.fd, answer->buffer, (size_t)result, LOOP_SEND_ALL,
+                    on_answered) == 0);
+}
+
+static void receive(loop_t *loop, struct connection *connection) {
+    CHECK(loop_recv_buffer(loop, &connection->request, connection->socket.fd, pool, LOOP_MULTISHOT,
+                           on_received) == 0);
+}
+
+/* ---- all --------------------------------------------------------------------------------------- */
 
 static void add_connection(loop_t *loop, int fd) {
-    struct connection *connection = malloc(sizeof *connection + (completions ? ECHO_BUFFER : 0));
+    struct connection *connection = malloc(sizeof *connection + (style == READ ? ECHO_BUFFER : 0));
     CHECK(connection != NULL);
     *connection = (struct connection){.request.user = connection, .socket.fd = fd};
     accepted++;
-    if (completions) {
-        start_read(loop, connection);
-    } else {
-        CHECK(loop_add_fd(loop, &connection->request, fd, EVENTS, on_ready) == 0);
+    switch (style) {
+    case WATCH: CHECK(loop_add_fd(loop, &connection->request, fd, EVENTS, on_ready) == 0); break;
+    case READ: start_read(loop, connection); break;
+    case SHOTS: receive(loop, connection); break;
     }
 }
 
@@ -125,14 +185,16 @@ static void on_listener(loop_t *loop, loop_request_t *request, int64_t result) {
 int main(int argc, char **argv) {
     connections = (int)number_argument(argc, argv, 1, CONNECTIONS_MAX);
     CHECK(argc >= 3);
-    completions = strcmp(argv[2], "read") == 0;
-    CHECK(completions || strcmp(argv[2], "watch") == 0);
+    style = strcmp(argv[2], "read") == 0 ? READ : strcmp(argv[2], "shots") == 0 ? SHOTS : WATCH;
+    CHECK(style != WATCH || strcmp(argv[2], "watch") == 0);
     raise_descriptor_limit();
     loop_t *loop = make_loop_with_threads(argc > 3 ? (uint32_t)number_argument(argc, argv, 3, 1024) : 1);
+    if (style == SHOTS) CHECK(loop_buffers_init(loop, &pool, NULL, ECHO_BUFFER, POOL_BUFFERS) == 0);
     listener_fd = listen_on_loopback();
     CHECK(loop_add_fd(loop, &listener_watch, listener_fd, LOOP_READABLE, on_listener) == 0);
     CHECK(loop_run(loop) == 0);
     CHECK(accepted == connections && ended == connections);
+    if (style == SHOTS) CHECK(loop_buffers_deinit(pool) == 0);
     CHECK(loop_deinit(loop) == 0);
     close(listener_fd);
     return 0;
