@@ -18,12 +18,17 @@ func isDirect(r *request.Request) bool {
 }
 
 // checkSocket finds what is wrong with the operands of an operation on a socket.
-func (b *Backend) checkSocket(r *request.Request) int64 {
+func (b *Backend) checkSocket(e *entry, r *request.Request) int64 {
 	if errno := backend.CheckSocket(r); errno < 0 {
 		return errno
 	}
 	if r.Pool == nil || r.Op != request.OpReceive {
 		return 0
+	}
+	if !e.socket { // the kernel would notice only when there is something to receive
+		if e.socket = b.kernel.IsSocket(int(r.Fd)); !e.socket {
+			return sys.ENOTSOCK
+		}
 	}
 	return b.joinGroup(r)
 }

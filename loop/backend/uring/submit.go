@@ -100,7 +100,7 @@ func (b *Backend) check(e *entry, r *request.Request) int64 {
 			return sys.EINVAL
 		}
 	default:
-		return b.checkSocket(r)
+		return b.checkSocket(e, r)
 	case request.OpClose:
 	case request.OpRead, request.OpWrite:
 		if errno := backend.CheckTransfer(r); errno < 0 {
@@ -128,7 +128,7 @@ func (b *Backend) tryNothing(r *request.Request) int64 {
 // startClose ends what is on a descriptor, and closes it.
 func (b *Backend) startClose(e *entry, r *request.Request) {
 	_, pooled := b.cancelFd(e, r.Fd)
-	e.seekable = false
+	e.seekable, e.socket = false, false
 	if pooled {
 		b.block(r)
 	} else {

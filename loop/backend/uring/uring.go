@@ -61,6 +61,7 @@ type entry struct {
 	closings uint32       // counts loop_close; a watch that began before one does not resume
 	seekable bool         // a look said so,
 	direct   bool         // and that transfers bypass the page cache
+	socket   bool         // a look said so
 }
 
 var _ backend.Backend = (*Backend)(nil)

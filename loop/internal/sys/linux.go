@@ -260,6 +260,9 @@ func (Linux) IsStream(fd int) bool {
 		protocol == 0 && option(fd, unix.SO_DOMAIN) == unix.AF_UNIX
 }
 
+// IsSocket implements Kernel.
+func (Linux) IsSocket(fd int) bool { return option(fd, unix.SO_TYPE) >= 0 }
+
 // Listens implements Kernel.
 func (Linux) Listens(fd int) bool { return option(fd, unix.SO_ACCEPTCONN) == 1 }
 

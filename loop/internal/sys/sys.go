@@ -78,6 +78,8 @@ type Kernel interface {
 	IsFile(fd int) bool
 	// IsStream reports whether it is that of a socket whose bytes have no boundaries: TCP or Unix.
 	IsStream(fd int) bool
+	// IsSocket reports whether it is that of a socket.
+	IsSocket(fd int) bool
 	// Listens reports whether it is that of a socket which accepts connections.
 	Listens(fd int) bool
 	// KeepsOrder reports whether what is written to it arrives in order: not so through most sockets for
