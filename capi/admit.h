@@ -20,15 +20,22 @@ struct admission {
 /* What to choose the mailbox by, when it is not a descriptor. */
 #define NO_FD INT64_C(-1)
 
+/* Spreads strands over the loop threads, by a hash of their addresses. */
+static inline uint32_t worker_of_strand(const struct strand *strand, uint32_t threads) {
+    return (uint32_t)((uintptr_t)strand * UINT64_C(0x9e3779b97f4a7c15) >> 32) % threads;
+}
+
 /*
  * Requests on one descriptor all go to one mailbox, so that whoever closes it finds them. Other requests
  * go to the loop thread that runs the submitting callback, or, from outside, to the first: that keeps the
- * ticks of one thread in order, also when it submits some and then runs the loop.
+ * ticks of one thread in order, also when it submits some and then runs the loop. Those in a strand go to the
+ * loop thread of the strand, whoever submits them: that keeps the ticks of a strand in order.
  */
-static inline uint32_t choose_worker(const loop_t *loop, int64_t fd) {
+static inline uint32_t choose_worker(const loop_t *loop, const struct request *request, int64_t fd) {
     uint32_t threads = loop->shared.threads;
     if (threads == 1) return 0;
     if (fd >= 0) return (uint32_t)fd % threads;
+    if (request->in_strand) return worker_of_strand(request->strand, threads);
     if (capi_here.loop == loop) return (uint32_t)(capi_here.mailbox - loop->mailboxes);
     return 0;
 }
@@ -37,7 +44,7 @@ static inline struct admission admit(loop_t *loop, loop_request_t *request, int6
     struct admission a = {.loop = loop, .request = (struct request *)request};
     if ((a.error = check_loop(loop)) < 0) return a;
     if ((a.error = check_request(request)) < 0) return a;
-    uint32_t worker = choose_worker(loop, fd);
+    uint32_t worker = choose_worker(loop, a.request, fd);
     a.mailbox = &loop->mailboxes[worker];
     a.error = state_accept(a.request, worker);
     return a;
@@ -68,7 +75,11 @@ static inline int commit(struct admission *a, enum op op, bool vector, loop_call
     }
     if (capi_here.mailbox != a->mailbox) return capi_commit_foreign(a);
     count(&a->mailbox->local_accepted);
-    push_local(a->mailbox, request);
+    if (op == OP_TICK && request->in_strand) {
+        push(&a->mailbox->inbox, request, &request->next); /* in order with those that come from elsewhere */
+    } else {
+        push_local(a->mailbox, request);
+    }
     return 0;
 }
 

@@ -3,6 +3,7 @@
  */
 #include "mailbox.h"
 #include "state.h"
+#include "strand.h"
 
 #include <pthread.h>
 #include <signal.h>
@@ -29,6 +30,7 @@ static inline void deliver(loop_t *loop, struct mailbox *mailbox, struct request
         callback(loop, (loop_request_t *)request, result);
         give_back(loop, mailbox, request);
     } else {
+        leave_pool(request);
         state_free(request);
         callback(loop, (loop_request_t *)request, result);
     }
@@ -70,6 +72,25 @@ static struct request *take(struct ring *ring) {
     return NULL;
 }
 
+/*
+ * Delivers a request that holds its strand, and then those that wait in the strand, up to a batch. Returns
+ * how many. What is left goes to the ring again, by the next turn of this thread's worker.
+ */
+static uint32_t deliver_strand(loop_t *loop, struct mailbox *mailbox, struct request *request) {
+    enum { batch = 64 };
+    struct strand *strand = request->strand;
+    for (uint32_t delivered = 1;; delivered++) {
+        uint64_t lease = capi_lend_strand(mailbox, strand);
+        deliver(loop, mailbox, request);
+        request = capi_next_in_strand(mailbox, strand, lease);
+        if (request == NULL) return delivered;
+        if (delivered == batch || stopped(loop)) {
+            push(&mailbox->ring.resumed, request, &request->next);
+            return delivered;
+        }
+    }
+}
+
 uint32_t capi_deliver_ring(loop_t *loop, uint32_t worker, uint32_t from) {
     struct mailbox *mailbox = &loop->mailboxes[worker];
     struct here before = capi_here;
@@ -77,8 +98,13 @@ uint32_t capi_deliver_ring(loop_t *loop, uint32_t worker, uint32_t from) {
     uint32_t delivered = 0;
     struct request *request;
     while (!stopped(loop) && (request = take(&loop->mailboxes[from].ring)) != NULL) {
-        deliver(loop, mailbox, request);
-        delivered++;
+        if (!request->in_strand || request->callback == NULL) {
+            deliver(loop, mailbox, request);
+            delivered++;
+        } else {
+            delivered += deliver_strand(loop, mailbox, request);
+            if (atomic_load(&mailbox->ring.resumed) != NULL) break; /* its turn */
+        }
     }
     capi_here = before;
     /* The counters are visible before the engine looks whether somebody sleeps who waits for them. */

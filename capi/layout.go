@@ -33,6 +33,7 @@ var (
 	_ [request.MarkReleased]struct{} = [C.MARK_RELEASED]struct{}{}
 
 	_ [request.OffsetStrand]struct{}     = [unsafe.Offsetof(C.struct_request{}.strand)]struct{}{}
+	_ [request.OffsetInStrand]struct{}   = [unsafe.Offsetof(C.struct_request{}.in_strand)]struct{}{}
 	_ [request.OffsetMessage]struct{}    = [unsafe.Offsetof(C.struct_request{}.message)]struct{}{}
 	_ [request.OffsetOwnMessage]struct{} = [unsafe.Offsetof(C.struct_request{}.own_message)]struct{}{}
 	_ [request.OffsetControlLen]struct{} = [unsafe.Offsetof(C.struct_message{}.control_length)]struct{}{}

@@ -67,7 +67,7 @@ struct request {
     uint8_t            op;
     bool               vector; /* address and length are an iovec array and its count */
     bool               queued; /* the pool's */
-    uint8_t            pad;
+    bool               in_strand; /* strand is set; here because it is in a cache line that all need */
     uint32_t           marks; /* the engine's; 0 when accepted */
     struct request    *prev;
     int64_t            fd;

@@ -211,6 +211,7 @@ static void gather_harvest(loop_t *loop) {
 /* Gives one harvested request to the program: to keep, or, with more shots to come, to look at. */
 static void release_harvested(loop_t *loop, struct request *request) {
     if ((request->flags & LOOP_MORE) == 0) {
+        leave_pool(request);
         state_free(request);
     } else {
         request->next = loop->shown_head;

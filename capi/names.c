@@ -68,6 +68,7 @@ static struct lookup *new_lookup(const struct admission *a, size_t size) {
 static int commit_lookup(struct admission *a, struct lookup *lookup, loop_callback_t callback) {
     a->request->fd = NO_FD;
     a->request->address = (uintptr_t)lookup;
+    a->request->moved = 0;
     int error = commit(a, OP_NAME, false, callback);
     if (error < 0) free(lookup);
     return error;

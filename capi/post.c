@@ -5,8 +5,8 @@
  * and makes the calls. One tick does for any number of posts: who pushes to a list that is idle sends it, and
  * the list stays busy until the tick left nothing behind. As there is only one tick, one call runs at a time.
  *
- * The tick is counted as pending before the list turns busy, and until it is idle again. So what was pushed to
- * a busy list is sure to be called before loop_run returns and before loop_deinit ends the loop.
+ * The tick is counted as pending before the list turns busy, and until it is idle again. So what was pushed
+ * to a busy list is sure to be called before loop_run returns and before loop_deinit ends the loop.
  */
 #include "mailbox.h"
 #include "state.h"
@@ -50,11 +50,12 @@ static uint32_t first_free(uint64_t free) { return (uint32_t)(free & ((1 << FREE
 /* Returns the number of a post that is the caller's now; 0 = all wait. */
 static uint32_t take_free(struct posts *posts) {
     uint64_t free = atomic_load(&posts->free), rest;
-    uint32_t number;
+    uint32_t number, next;
     do {
         number = first_free(free);
         if (number == 0) return 0;
-        rest = with_first_free(free, atomic_load_explicit(&post_of(posts, number)->next, memory_order_relaxed));
+        next = atomic_load_explicit(&post_of(posts, number)->next, memory_order_relaxed);
+        rest = with_first_free(free, next);
     } while (!atomic_compare_exchange_weak(&posts->free, &free, rest));
     return number;
 }
@@ -114,7 +115,7 @@ static uint32_t take_waiting(struct posts *posts) {
     return oldest;
 }
 
-/* Makes the oldest call. Its post is free before it runs: the function may post again when all others wait. */
+/* Makes the oldest call. Its post is free before it runs: the function may post, though all others wait. */
 static void call_oldest(loop_t *loop, struct posts *posts) {
     uint32_t number = posts->oldest;
     struct post *post = post_of(posts, number);
@@ -125,7 +126,7 @@ static void call_oldest(loop_t *loop, struct posts *posts) {
     function(loop, user);
 }
 
-/* The tick. It makes the calls that waited when it began, so that endless posts leave the others their turn. */
+/* The tick. It makes the calls that waited when it began, so that endless posts leave others their turn. */
 static void call_posts(loop_t *loop, loop_request_t *request, int64_t result) {
     (void)request;
     (void)result; /* when the loop ends the calls are made all the same */

@@ -20,6 +20,7 @@ static inline struct admission on_socket(loop_t *loop, loop_request_t *request, 
     a.request->address = (uintptr_t)address;
     a.request->length = length;
     a.request->mode = flags;
+    a.request->events = 0;
     a.request->offset = CURRENT_POSITION;
     a.request->moved = 0;
     a.request->message = 0;

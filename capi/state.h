@@ -37,6 +37,14 @@ static inline void state_free(struct request *request) {
     atomic_store_explicit(&request->state, 0, memory_order_release);
 }
 
+/*
+ * Called before a request becomes the program's again: a receive does not use its pool of buffers any more. Not
+ * before: until then the pool must not be ended.
+ */
+static inline void leave_pool(struct request *request) {
+    if (request->op == OP_RECEIVE && request->pool != NULL) atomic_fetch_sub(&request->pool->users, 1);
+}
+
 static inline uint64_t state_load(struct request *request) {
     return atomic_load_explicit(&request->state, memory_order_acquire);
 }

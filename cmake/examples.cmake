@@ -1,4 +1,5 @@
-# The programs in examples_c/: each file is one, and a test that fails when its exit status is not 0.
+# The programs in examples_c/: each file is one, with the parts that are in the folder of its name; and a test
+# that fails when its exit status is not 0.
 
 include(CheckLanguage)
 check_language(CXX)
@@ -7,23 +8,36 @@ if(CMAKE_CXX_COMPILER)
     set(example_in_cxx examples_c/*.cpp)
 endif()
 
+# One is about a library that is not everywhere.
+find_package(PkgConfig QUIET)
+if(PkgConfig_FOUND)
+    pkg_check_modules(glib QUIET IMPORTED_TARGET glib-2.0)
+endif()
+
 file(GLOB example_sources CONFIGURE_DEPENDS examples_c/*.c ${example_in_cxx})
+if(NOT glib_FOUND)
+    list(FILTER example_sources EXCLUDE REGEX "/embed_glib\\.c$")
+endif()
 foreach(source IN LISTS example_sources)
     cmake_path(GET source STEM name)
-    add_executable(example_${name} "${source}")
+    file(GLOB parts CONFIGURE_DEPENDS examples_c/${name}/*.c)
+    add_executable(example_${name} "${source}" ${parts})
     target_link_libraries(example_${name} PRIVATE loop::loop loop_program)
     set_target_properties(example_${name} PROPERTIES
         OUTPUT_NAME ${name}
         RUNTIME_OUTPUT_DIRECTORY "${CMAKE_CURRENT_BINARY_DIR}/examples")
     list(APPEND examples ${name})
 endforeach()
+if(TARGET example_embed_glib)
+    target_link_libraries(example_embed_glib PRIVATE PkgConfig::glib)
+endif()
 
 if(NOT LOOP_BUILD_TESTS)
     return()
 endif()
 
 # These need arguments; the others run without.
-list(REMOVE_ITEM examples checksum)
+list(REMOVE_ITEM examples checksum http_server)
 foreach(name IN LISTS examples)
     add_test(NAME example_${name} COMMAND example_${name})
     set_tests_properties(example_${name} PROPERTIES TIMEOUT 120)

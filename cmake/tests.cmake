@@ -5,9 +5,9 @@
 # One suite a file, run in every configuration of the loop. With the address sanitizer memory that was freed
 # stays out of use; not for long, because the suites measure what they leave behind.
 find_package(cmocka REQUIRED)
-add_library(test_support OBJECT test/support.c)
+add_library(test_support OBJECT test/support.c test/sockets.c)
 target_include_directories(test_support PUBLIC "${CMOCKA_INCLUDE_DIR}")
-target_link_libraries(test_support PUBLIC loop::loop loop_program ${CMOCKA_LIBRARIES})
+target_link_libraries(test_support PUBLIC loop::loop loop_program ${CMOCKA_LIBRARIES} ${CMAKE_DL_LIBS})
 
 set(sanitizer_options "ASAN_OPTIONS=quarantine_size_mb=4:detect_stack_use_after_return=1")
 
@@ -45,6 +45,22 @@ foreach(error IN ITEMS ENOSYS EPERM EMFILE ENOMEM)
     set_tests_properties(denied.${error} PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 60)
 endforeach()
 
+# ---- the HTTP server of the examples -----------------------------------------------------------------
+
+# Over real sockets, with curl and wrk, with bad requests, and without descriptors.
+find_package(Python3 REQUIRED COMPONENTS Interpreter)
+foreach(backend IN ITEMS io_uring epoll)
+    foreach(threads IN ITEMS 1 2)
+        if(NOT LOOP_BUILD_EXAMPLES)
+            continue()
+        endif()
+        set(test http.${backend}.threads${threads})
+        add_test(NAME ${test} COMMAND "${Python3_EXECUTABLE}" "${CMAKE_CURRENT_SOURCE_DIR}/test/http_test.py"
+            $<TARGET_FILE:example_http_server> --backend ${backend} --threads ${threads})
+        set_tests_properties(${test} PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 300)
+    endforeach()
+endforeach()
+
 # ---- the header --------------------------------------------------------------------------------------
 
 add_executable(header_alone test/header_alone.c)
@@ -61,7 +77,6 @@ set_tests_properties(header_rebuild PROPERTIES TIMEOUT 300)
 
 # ---- system calls of an operation --------------------------------------------------------------------
 
-find_package(Python3 REQUIRED COMPONENTS Interpreter)
 add_executable(count_calls test/count_calls.c)
 target_link_libraries(count_calls PRIVATE loop::loop loop_program)
 add_test(NAME count_calls COMMAND

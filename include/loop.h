@@ -746,7 +746,8 @@ LOOP_API int loop_connect(loop_t *loop, loop_request_t *request, loop_fd_t fd, c
  *
  * buf, len  Where to; borrowed until completion.
  * flags     MSG_PEEK, MSG_TRUNC, MSG_OOB, ... of the system, and MSG_WAITALL, with which a stream is
- *           received until len bytes, the end or an error. MSG_DONTWAIT has no effect.
+ *           received until len bytes, the end or an error. MSG_DONTWAIT has no effect, nor has MSG_WAITALL
+ *           together with MSG_PEEK.
  * Delivers  The number of bytes (of the datagram, with MSG_TRUNC); 0 = the peer sends no more, or an empty
  *           datagram; or the errno of recv: LOOP_EBADF, LOOP_ENOTSOCK, LOOP_ENOTCONN, LOOP_ECONNRESET,
  *           LOOP_ECONNREFUSED, LOOP_ETIMEDOUT, LOOP_EFAULT, ... When a receive with MSG_WAITALL is
@@ -830,7 +831,8 @@ LOOP_API int loop_sendfile(loop_t *loop, loop_request_t *request, loop_fd_t out_
 /**
  * Move bytes between a pipe and another descriptor, or two pipes, within the kernel, as splice(2). Linux.
  *
- * in_fd, out_fd  From and to; at least one is a pipe. Borrowed until completion.
+ * in_fd, out_fd  From and to; at least one is a pipe. Borrowed until completion. In a loop of several threads
+ *                loop_close and loop_cancel_fd end it by in_fd only.
  * in_offset, out_offset  Position in a file, or LOOP_NO_OFFSET for its current one, and for what has none.
  * flags     SPLICE_F_MOVE, SPLICE_F_MORE. SPLICE_F_NONBLOCK has no effect.
  * Delivers  The number of bytes moved, which may be less than len; 0 = at the end; or the errno of splice:
@@ -988,7 +990,7 @@ LOOP_API int loop_post(loop_t *loop, void (*function)(loop_t *loop, void *user),
 
 /*
  * A strand: callbacks that must not run at the same time in a loop of several threads. Yours; zero it
- * before its first use, and keep it while requests refer to it.
+ * before its first use, use it with one loop at a time, and keep it while requests refer to it.
  */
 typedef struct loop_strand {
     uint64_t reserved[8]; /* private */

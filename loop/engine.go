@@ -40,8 +40,8 @@ type Host interface {
 	// Work calls the function of an OpWork request, or does the look-up of the proxy of an OpName request, on
 	// a thread of the blocking pool.
 	Work(r *request.Request)
-	// Settle hands the outcome of a look-up to the program's request, unless that is nil, and frees the proxy.
-	// It returns the result.
+	// Settle hands the outcome of a look-up to the program's request, unless that is nil, frees the proxy,
+	// and returns the result.
 	Settle(proxy, r *request.Request) int64
 }
 
@@ -185,12 +185,22 @@ func (e *Engine) discardHarvest() {
 	for r := e.shared.TakeHarvest(); r != nil; {
 		next := r.Next
 		if r.Phase() == request.Shot {
-			e.post(r)
+			e.discardShot(r)
 		} else {
+			r.LeavePool()
 			r.Move(request.Deliver)
 		}
 		r = next
 	}
+}
+
+// discardShot sends a request whose shot nobody harvested on to be cancelled. A connection that it accepted would
+// stay open for ever: nobody else knows its descriptor.
+func (e *Engine) discardShot(r *request.Request) {
+	if r.Op == request.OpAccept {
+		e.kernel.Close(int(r.Result), true)
+	}
+	e.post(r)
 }
 
 // glance returns the longest wait of one worker while another may have something to do.

@@ -95,7 +95,7 @@ func (w *worker) takeBack(r *request.Request) {
 // resume continues a multishot request after one of its shots was delivered.
 func (w *worker) resume(r *request.Request) {
 	r.Move(request.Start)
-	if r.CancelAsked() { // the message may come in after the request: no shot more
+	if w.closing || r.CancelAsked() { // the message may come in after the request: no shot more
 		r.Marks |= request.MarkCancel
 	}
 	if r.TimeoutNs != 0 {
@@ -173,6 +173,7 @@ func (w *worker) cancelAll() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.mailbox.SetBusy(false)
+	w.closing = true
 	w.tickBudget = 0
 	w.drain(true)
 	for r := w.ticks.First(); r != nil; r = r.Next {

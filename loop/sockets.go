@@ -61,7 +61,8 @@ func (l *Loop) CancelFd(r *Request, fd int, done func(*Request)) error {
 func (l *Loop) socket(r *Request, op request.Op, fd int, memory []byte, flags uint32, done func(*Request)) error {
 	return l.submit(r, l.home(fd), done, func() {
 		r.core.Op, r.core.Fd, r.core.Mode, r.core.Length = op, int64(fd), flags, uint64(len(memory))
-		r.core.Offset, r.core.Moved, r.core.Message, r.core.Pool = request.CurrentPosition, 0, 0, nil
+		r.core.Offset, r.core.Events = request.CurrentPosition, 0
+		r.core.Moved, r.core.Message, r.core.Pool = 0, 0, nil
 		r.setOperand(memory)
 	})
 }

@@ -33,6 +33,7 @@ type worker struct {
 	ticks      request.List // accepted ticks that have to wait
 	incoming   request.List // accepted operations that were not started yet
 	lookups    request.List // look-ups of names that have begun
+	closing    bool         // the loop ends: no shot more
 	tickBudget int          // ticks that may still be moved to delivery in this turn
 	now        uint64       // the time as of this turn; 0 = not looked at yet
 	yielded    uint64       // when the worker last passed through the scheduler
@@ -308,11 +309,8 @@ func settleSocket(r *request.Request) {
 	if r.Result < 0 && r.Moved > 0 {
 		r.Result = int64(r.Moved)
 	}
-	if r.Op == request.OpReceive && r.Pool != nil {
-		if r.Marked(request.MarkBuffer) {
-			r.Flags |= request.Buffer
-		}
-		r.Pool.Leave()
+	if r.Marked(request.MarkBuffer) {
+		r.Flags |= request.Buffer
 	}
 }
 

@@ -149,6 +149,102 @@ LOOP_TEST(what_one_loop_accepted_another_can_serve)
     close(listener);
 }
 
+LOOP_TEST(listening_a_second_time_changes_nothing)
+{
+    operation_t accepting = {0};
+    int         listener = make_listener(AF_INET, 8);
+    assert_result(loop_accept(loop, begin(&accepting), listener, NULL, NULL, 0, record), 0);
+    run_for(loop, MILLISECOND);
+    assert_int_equal(listen(listener, 16), 0);
+    int client = dial(name_of(listener));
+    assert_true(await(loop, &accepting) >= 0);
+    close((int)accepting.result);
+    close(client);
+    close(listener);
+}
+
+/* A listener at the port of the endpoint, or at any for port 0, beside others. */
+static int make_shared_listener(endpoint_t endpoint)
+{
+    int one = 1, fd = make_socket(AF_INET, SOCK_STREAM);
+    assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof one), 0);
+    assert_int_equal(bind(fd, &endpoint.any, endpoint.length), 0);
+    assert_int_equal(listen(fd, 64), 0);
+    return fd;
+}
+
+LOOP_TEST(two_loops_share_a_port)
+{
+    enum { CLIENTS = 64 };
+    shots_t shots[2];
+    loop_t *loops[2] = {loop, new_loop()};
+    int     listeners[2], clients[CLIENTS];
+    memset(shots, 0, sizeof shots);
+    for (size_t i = 0; i < 2; i++) {
+        listeners[i] = make_shared_listener(i == 0 ? loopback(AF_INET) : name_of(listeners[0]));
+        assert_result(loop_accept(loops[i], &shots[i].request, listeners[i], NULL, NULL, LOOP_MULTISHOT,
+                                  record_shot),
+                      0);
+    }
+    for (size_t i = 0; i < CLIENTS; i++) {
+        clients[i] = dial(name_of(listeners[0]));
+    }
+    while (atomic_load(&shots[0].count) + atomic_load(&shots[1].count) < CLIENTS) {
+        assert_true(loop_run_once(loops[0], (int64_t)MILLISECOND) >= 0);
+        assert_true(loop_run_once(loops[1], (int64_t)MILLISECOND) >= 0);
+    }
+    for (size_t i = 0; i < 2; i++) {
+        unsigned count = atomic_load(&shots[i].count);
+        assert_in_range(count, 1, CLIENTS - 1); /* by chance all go to one of them, once in 2^63 times */
+        assert_result(loop_cancel(loops[i], &shots[i].request), 0);
+        assert_result(await_end(loops[i], &shots[i]), LOOP_ECANCELED);
+        while (count > 0) {
+            close((int)shots[i].results[--count]);
+        }
+        close(listeners[i]);
+    }
+    for (size_t i = 0; i < CLIENTS; i++) {
+        close(clients[i]);
+    }
+    end_loop(loops[1]);
+}
+
+LOOP_TEST(two_loops_share_a_listener)
+{
+    enum { CLIENTS = 40 };
+    shots_t shots[2];
+    loop_t *loops[2] = {loop, new_loop()};
+    int     listener = make_listener(AF_INET, CLIENTS), clients[CLIENTS];
+    memset(shots, 0, sizeof shots);
+    set_nonblocking(listener, true);
+    for (size_t i = 0; i < 2; i++) {
+        assert_result(loop_accept(loops[i], &shots[i].request, listener, NULL, NULL, LOOP_MULTISHOT,
+                                  record_shot),
+                      0);
+        assert_true(loop_run_once(loops[i], (int64_t)MILLISECOND) >= 0);
+    }
+    for (size_t i = 0; i < CLIENTS; i++) {
+        clients[i] = dial(name_of(listener));
+        while (atomic_load(&shots[0].count) + atomic_load(&shots[1].count) < i + 1) {
+            assert_true(loop_run_once(loops[0], (int64_t)MILLISECOND / 10) >= 0);
+            assert_true(loop_run_once(loops[1], (int64_t)MILLISECOND / 10) >= 0);
+        }
+    }
+    for (size_t i = 0; i < 2; i++) {
+        assert_int_equal(atomic_load(&shots[i].ended), 0);
+        assert_result(loop_cancel(loops[i], &shots[i].request), 0);
+        assert_result(await_end(loops[i], &shots[i]), LOOP_ECANCELED);
+        for (unsigned count = atomic_load(&shots[i].count) - 1; count > 0; count--) {
+            close((int)shots[i].results[count - 1]);
+        }
+    }
+    for (size_t i = 0; i < CLIENTS; i++) {
+        close(clients[i]);
+    }
+    close(listener);
+    end_loop(loops[1]);
+}
+
 LOOP_TEST(a_connection_that_was_reset_in_the_queue_is_as_with_the_blocking_call)
 {
     char    byte;
@@ -363,6 +459,28 @@ LOOP_TEST(closing_the_listener_ends_its_accepts)
     close(client);
 }
 
+LOOP_TEST(a_listener_that_is_shut_down_accepts_no_more_as_by_the_blocking_call)
+{
+    for (int nonblocking = 0; nonblocking < 2; nonblocking++) {
+        operation_t accepting = {0};
+        shots_t     shots = {0};
+        int         listener = make_listener(AF_INET, 8);
+        set_nonblocking(listener, nonblocking == 1);
+        assert_result(loop_accept(loop, begin(&accepting), listener, NULL, NULL, 0, record), 0);
+        loop_request_t *shooting = &shots.request;
+        assert_result(loop_accept(loop, shooting, listener, NULL, NULL, LOOP_MULTISHOT, record_shot), 0);
+        run_for(loop, 2 * MILLISECOND);
+        assert_int_equal(shutdown(listener, SHUT_RDWR), 0);
+        run(loop);
+        int64_t expected = outcome(accept(listener, NULL, NULL));
+        assert_result(expected, LOOP_EINVAL);
+        assert_result(accepting.result, expected);
+        assert_result(await_end(loop, &shots), expected);
+        assert_int_equal(atomic_load(&shots.count), 1);
+        close(listener);
+    }
+}
+
 LOOP_TEST(shots_can_be_harvested)
 {
     loop_request_t  request = {0}, *done = NULL;
@@ -502,6 +620,9 @@ int main(void)
         GUARDED(connections_wait_until_they_are_accepted),
         GUARDED(several_accepts_on_one_listener_get_a_connection_each),
         GUARDED(what_one_loop_accepted_another_can_serve),
+        GUARDED(listening_a_second_time_changes_nothing),
+        GUARDED(two_loops_share_a_port),
+        GUARDED(two_loops_share_a_listener),
         GUARDED(a_connection_that_was_reset_in_the_queue_is_as_with_the_blocking_call),
         GUARDED(errors_are_those_of_the_blocking_call),
         GUARDED(unknown_flags_are_invalid_and_accept_nothing),
@@ -511,6 +632,7 @@ int main(void)
         GUARDED(a_shot_can_cancel_its_own_accept_and_no_connection_is_lost),
         GUARDED(a_deadline_counts_from_the_last_shot),
         GUARDED(closing_the_listener_ends_its_accepts),
+        GUARDED(a_listener_that_is_shut_down_accepts_no_more_as_by_the_blocking_call),
         GUARDED(shots_can_be_harvested),
         GUARDED(a_loop_that_ends_ends_its_accepts),
         GUARDED(without_descriptors_the_connection_waits_and_the_loop_sleeps),

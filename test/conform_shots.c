@@ -36,8 +36,9 @@ static void receive_shot(loop_t *loop, loop_request_t *request, int64_t result)
     if (request->flags & LOOP_MORE) {
         CHECK(result > 0);
     } else if (result == LOOP_ENOBUFS && stream->again) {
+        int fd = stream->ends[0];
         atomic_fetch_add(&stream->missed, 1);
-        CHECK(loop_recv_buffer(loop, request, stream->ends[0], stream->buffers, LOOP_MULTISHOT, receive_shot) == 0);
+        CHECK(loop_recv_buffer(loop, request, fd, stream->buffers, LOOP_MULTISHOT, receive_shot) == 0);
     } else {
         stream->result = result;
         atomic_store(&stream->ended, 1);
@@ -400,7 +401,7 @@ LOOP_TEST(shots_can_be_harvested_with_their_buffers)
     close(ends[0]);
 }
 
-LOOP_TEST(a_loop_that_ends_ends_its_receives_first)
+LOOP_TEST(a_pool_ends_when_its_receives_have_and_before_its_loop)
 {
     stream_t        streams[4];
     loop_t         *other = new_loop();
@@ -448,7 +449,8 @@ LOOP_TEST(each_datagram_is_a_shot)
     shots_t         shots = {.request.user = buffers};
     int             fds[2] = {make_socket(AF_INET, SOCK_DGRAM), make_bound(AF_INET, SOCK_DGRAM)};
     endpoint_t      to = name_of(fds[1]);
-    assert_result(loop_recv_buffer(loop, &shots.request, fds[1], buffers, LOOP_MULTISHOT, receive_datagram), 0);
+    assert_result(
+        loop_recv_buffer(loop, &shots.request, fds[1], buffers, LOOP_MULTISHOT, receive_datagram), 0);
     for (unsigned i = 0; i < DATAGRAMS; i++) {
         size_t length = 1 + i * 6; /* the last are longer than a buffer */
         memset(bytes, (int)i, sizeof bytes);
@@ -494,7 +496,7 @@ int main(void)
         GUARDED(many_busy_streams_share_few_buffers),
         GUARDED(buffers_are_given_back_from_another_thread),
         GUARDED(shots_can_be_harvested_with_their_buffers),
-        GUARDED(a_loop_that_ends_ends_its_receives_first),
+        GUARDED(a_pool_ends_when_its_receives_have_and_before_its_loop),
         GUARDED(each_datagram_is_a_shot),
         GUARDED(an_empty_datagram_is_received),
     };

@@ -118,7 +118,7 @@ LOOP_TEST(errors_of_connecting_are_those_of_the_blocking_call)
     close(listener);
 }
 
-LOOP_TEST(a_connect_that_nobody_answers_can_be_cancelled_and_times_out)
+static void end_a_connect(loop_t *loop, bool nonblocking)
 {
     operation_t     connecting[2];
     full_listener_t listener = make_full_listener();
@@ -130,6 +130,7 @@ LOOP_TEST(a_connect_that_nobody_answers_can_be_cancelled_and_times_out)
     for (size_t i = 0; i < COUNT(fds); i++) {
         loop_request_t *request = begin(&connecting[i]);
         fds[i] = loop_socket(loop, AF_INET, SOCK_STREAM, 0);
+        set_nonblocking(fds[i], nonblocking);
         assert_result(loop_connect(loop, request, fds[i], &endpoint.any, endpoint.length, record), 0);
     }
     assert_result(await(loop, &connecting[0]), LOOP_ETIMEDOUT);
@@ -139,6 +140,14 @@ LOOP_TEST(a_connect_that_nobody_answers_can_be_cancelled_and_times_out)
     assert_result(await(loop, &connecting[1]), LOOP_ECANCELED);
     close_both(fds);
     close_full_listener(&listener);
+}
+
+LOOP_TEST(a_connect_that_nobody_answers_can_be_cancelled_and_times_out)
+{
+    end_a_connect(loop, true);
+    if (strcmp(loop_backend_name(loop), "io_uring") == 0) {
+        end_a_connect(loop, false); /* with epoll a blocking thread connects, see loop.h */
+    }
 }
 
 LOOP_TEST(closing_a_socket_that_is_connecting_ends_the_connect)
@@ -439,6 +448,24 @@ LOOP_TEST(a_reset_ends_a_receive_that_waits)
     close(ends[0]);
 }
 
+LOOP_TEST(a_shutdown_by_the_program_ends_what_waits)
+{
+    char        byte;
+    operation_t receiving = {0}, sending = {0};
+    int         ends[2];
+    make_tcp_pair(ends);
+    fill_up(ends[0]);
+    count_sigpipe();
+    assert_result(loop_recv(loop, begin(&receiving), ends[0], &byte, 1, 0, record), 0);
+    assert_result(loop_send(loop, begin(&sending), ends[0], "x", 1, 0, record), 0);
+    run_for(loop, 2 * MILLISECOND);
+    assert_int_equal(shutdown(ends[0], SHUT_RDWR), 0);
+    assert_result(await(loop, &receiving), 0);
+    assert_result(await(loop, &sending), LOOP_EPIPE);
+    assert_int_equal(sigpipes(), 0);
+    close_both(ends);
+}
+
 /* What a script of calls on a connection says that was reset: 'r' receives, 's' sends, 'a' sends
  * all. */
 static void after_a_reset(loop_t *loop, const char *script)
@@ -541,6 +568,37 @@ static void receive_after_a_wait(loop_t *loop, const int ends[2])
     assert_int_equal(byte, 'x');
 }
 
+static uint64_t turns_of(loop_t *loop)
+{
+    loop_statistics_t statistics = {.size = sizeof statistics};
+    assert_result(loop_get_statistics(loop, &statistics), 0);
+    return statistics.turns;
+}
+
+LOOP_TEST(a_closed_socket_that_lives_on_elsewhere_disturbs_neither_its_number_nor_the_loop)
+{
+    int first[2], second[2];
+    make_tcp_pair(first);
+    make_tcp_pair(second);
+    receive_after_a_wait(loop, first);
+    int number = first[0], elsewhere = fcntl(number, F_DUPFD_CLOEXEC, 0);
+    assert_int_equal(close(number), 0);
+    assert_int_equal(fcntl(second[0], F_DUPFD_CLOEXEC, number), number);
+    close(second[0]);
+    second[0] = number;
+    for (int round = 0; round < 5; round++) {
+        put(first[1], "stale", 5);
+        receive_after_a_wait(loop, second);
+    }
+    uint64_t before = turns_of(loop);
+    run_for(loop, 50 * MILLISECOND);
+    assert_in_range(turns_of(loop) - before, 1, 30 * test_threads());
+    assert_int_equal(drain(elsewhere), 25);
+    close(elsewhere);
+    close(first[1]);
+    close_both(second);
+}
+
 LOOP_TEST(an_idle_socket_can_be_closed_behind_the_loop_and_its_number_used_again)
 {
     int first[2], second[2];
@@ -589,10 +647,12 @@ int main(void)
         GUARDED(a_large_receive_of_all_gathers_it_from_many_segments),
         GUARDED(a_peer_that_sends_no_more_can_still_be_sent_to),
         GUARDED(a_reset_ends_a_receive_that_waits),
+        GUARDED(a_shutdown_by_the_program_ends_what_waits),
         GUARDED(after_a_reset_each_call_says_what_the_blocking_one_says_and_raises_no_signal),
         GUARDED(a_peer_that_left_data_unread_resets),
         GUARDED(a_peer_that_vanished_is_found_out_by_sending),
         GUARDED(reads_and_writes_and_receives_and_sends_mix),
+        GUARDED(a_closed_socket_that_lives_on_elsewhere_disturbs_neither_its_number_nor_the_loop),
         GUARDED(an_idle_socket_can_be_closed_behind_the_loop_and_its_number_used_again),
     };
     return RUN_SUITE(tests);

@@ -87,14 +87,17 @@ func (d *Direct) send(r *request.Request) int64 {
 	return n
 }
 
-// Stalls reports whether a send that would block waits for what no readiness tells of: room in the queue of a
-// Unix socket which it is not connected to. All that helps is to try again after a moment.
+// Stalls reports, and notes, whether a send that would block waits for what no readiness tells of: room in the
+// queue of a Unix socket which it is not connected to. All that helps is to try again after a moment.
 func (d *Direct) Stalls(r *request.Request) bool {
 	if r.Op != request.OpSend || r.Message == 0 {
 		return false
 	}
 	d.ends[0] = sys.PollFd{Fd: int32(r.Fd), Events: sys.EpollOut}
-	return d.kernel.Poll(d.ends[:1], 0) > 0
+	if d.kernel.Poll(d.ends[:1], 0) > 0 {
+		r.Marks |= request.MarkStalled
+	}
+	return r.Marked(request.MarkStalled)
 }
 
 // ReceivePooled receives into a buffer of the pool, and notes it in the request. EAGAIN: there is nothing;

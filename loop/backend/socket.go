@@ -72,13 +72,9 @@ func checkMessage(r *request.Request, flagsRight bool) int64 {
 }
 
 // MessageFlags returns the flags of a receive or send as the kernel takes them. Going on until all is moved is
-// our work, so that it is the same everywhere.
+// our work, so that it is the same everywhere; io_uring's own way gives the same bytes twice to a peek.
 func MessageFlags(r *request.Request) uint32 {
-	const ours = request.Multishot | request.SendAll | sys.MsgDontWait
-	if goesOn(r) {
-		return r.Mode &^ (ours | sys.MsgWaitAll)
-	}
-	return r.Mode &^ ours
+	return r.Mode &^ (request.Multishot | request.SendAll | sys.MsgDontWait | sys.MsgWaitAll)
 }
 
 // goesOn reports whether a short count is not the end of a transfer.
@@ -101,6 +97,7 @@ func Advance(kernel sys.Kernel, r *request.Request, n int64) (more bool) {
 	if r.Op == request.OpReceive && !kernel.IsStream(int(r.Fd)) {
 		return false // a datagram is all that it is
 	}
+	TellAddressLength(r)
 	r.Moved += uint64(n)
 	if r.Message == 0 || !r.Vector {
 		r.Length -= uint64(n)
@@ -167,7 +164,7 @@ func NextStep(r *request.Request) Step {
 
 // TellAddressLength tells the program of OpReceive how long the address of the sender is.
 func TellAddressLength(r *request.Request) {
-	if r.Message != 0 && !r.Vector && r.Moved == 0 {
+	if r.Op == request.OpReceive && r.Message != 0 && !r.Vector && r.Moved == 0 {
 		*(*uint32)(pointer(uintptr(r.Held))) = r.OwnMessage.NameLength
 	}
 }
@@ -177,8 +174,9 @@ func Result(r *request.Request, n int64) int64 {
 	if n < 0 {
 		return n // and the worker makes it r.Moved, if bytes were moved before
 	}
-	if r.Op == request.OpReceive {
-		TellAddressLength(r)
+	TellAddressLength(r)
+	if r.Op < request.OpAccept {
+		return n
 	}
 	return int64(r.Moved) + n
 }

@@ -25,11 +25,16 @@ func waitFor(r *request.Request, events uint32) {
 	}
 }
 
-// splice moves bytes if both ends are ready.
+// splice moves bytes, or finds which end to wait for.
 func (d *Direct) splice(r *request.Request) int64 {
 	in, out := spliceEnds(r)
-	if in < 0 || out < 0 {
-		return sys.EBADF
+	awake := d.staysAwake(in) && d.staysAwake(out)
+	n := d.checkEnds(r, in, out)
+	if n == 0 && awake {
+		n = SpliceNow(d.kernel, r)
+	}
+	if n < 0 && n != sys.EAGAIN || n >= 0 && awake {
+		return n
 	}
 	d.ends = [2]sys.PollFd{{Fd: int32(in), Events: sys.EpollIn}, {Fd: int32(out), Events: sys.EpollOut}}
 	if n := d.kernel.Poll(d.ends[:], 0); n < 0 {
@@ -42,14 +47,24 @@ func (d *Direct) splice(r *request.Request) int64 {
 	case d.ends[1].Revents == 0:
 		waitFor(r, request.Writable)
 		return sys.EAGAIN
-	case !d.staysAwake(in) || !d.staysAwake(out):
-		return Blocks
 	}
-	n := SpliceNow(d.kernel, r)
-	if n == sys.EAGAIN {
-		return Blocks // somebody was faster; a blocking thread has the patience to try again
+	return Blocks // an end that blocks; or somebody was faster, and a blocking thread tries again
+}
+
+// checkEnds finds what the call would find wrong, without a wait for that which cannot come.
+func (d *Direct) checkEnds(r *request.Request, in, out int) int64 {
+	inPipe, outPipe := d.kernel.IsPipe(in), d.kernel.IsPipe(out)
+	switch {
+	case !d.kernel.IsOpen(in), !d.kernel.IsOpen(out), !d.kernel.MayRead(in), !d.kernel.MayWrite(out):
+		return sys.EBADF
+	case !inPipe && !outPipe:
+		return sys.EINVAL
+	case inPipe && r.Offset >= 0, outPipe && *r.OtherOffset() >= 0:
+		return sys.ESPIPE
+	case r.Offset >= 0 && d.kernel.IsSocket(in), *r.OtherOffset() >= 0 && d.kernel.IsSocket(out):
+		return sys.EINVAL
 	}
-	return n
+	return 0
 }
 
 // staysAwake reports whether a splice does not wait for this end.

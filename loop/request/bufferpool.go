@@ -77,8 +77,12 @@ func (p *BufferPool) Share(worker int) uint32 {
 	return (p.Count + p.threads - 1 - uint32(worker)) / p.threads
 }
 
-// Leave says that a receive which uses the pool has ended.
-func (p *BufferPool) Leave() { p.users.Add(^uint32(0)) }
+// LeavePool says that a receive does not use its pool any more: it is about to be the program's again.
+func (r *Request) LeavePool() {
+	if r.Op == OpReceive && r.Pool != nil {
+		r.Pool.users.Add(^uint32(0))
+	}
+}
 
 // Hold notes that a buffer was filled, for Show to show in its turn.
 func (r *Request) Hold(number, length uint32) {

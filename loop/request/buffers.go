@@ -35,7 +35,7 @@ func (r *Request) Bytes() int64 {
 // IsStreamRead reports whether the request takes the next bytes of a descriptor, once.
 func (r *Request) IsStreamRead() bool {
 	return r.Op == OpRead && r.Offset == CurrentPosition ||
-		r.Op == OpReceive && r.Mode&(Multishot|msgErrorQueue) == 0
+		r.Op == OpReceive && r.Mode&(Multishot|msgErrorQueue|msgOutOfBand) == 0
 }
 
 // IsStreamWrite reports whether the request adds to what a descriptor takes, so that its place among others
@@ -69,6 +69,7 @@ func (r *Request) IsSocketShots() bool {
 
 // Flags of the system that the predicates need; package sys has them, too.
 const (
+	msgOutOfBand  = 0x1
 	msgErrorQueue = 0x2000
 	shutdownRead  = 0
 )

@@ -19,6 +19,7 @@ const (
 	OffsetMode       = unsafe.Offsetof(Request{}.Mode)
 	OffsetTimeoutAt  = unsafe.Offsetof(Request{}.TimeoutAt)
 	OffsetStrand     = unsafe.Offsetof(Request{}.Strand)
+	OffsetInStrand   = unsafe.Offsetof(Request{}.InStrand)
 	OffsetMessage    = unsafe.Offsetof(Request{}.Message)
 	OffsetOwnMessage = unsafe.Offsetof(Request{}.OwnMessage)
 	OffsetControlLen = unsafe.Offsetof(Message{}.ControlLength)

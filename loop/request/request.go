@@ -73,6 +73,7 @@ const (
 	MarkCancelSent                      // the kernel was asked to end it
 	MarkBuffer                          // shows a buffer of its pool
 	MarkBegun                           // an OpConnect that is under way
+	MarkStalled                         // waits for what no readiness tells of: it is tried again after a moment
 	MarkEnded                           // a receive of many shots; Offset is its last result
 )
 
@@ -94,9 +95,9 @@ type Request struct {
 	Next     *Request      // in the mailbox, tick queue, waiter list, pool queue or ready list
 	callback uintptr       // the program's; nil means harvest
 	Op       Op
-	Vector   bool // Address and Length are an iovec array and its count
-	Queued   bool // in the queue of the blocking pool; guarded by the pool's lock
-	_        uint8
+	Vector   bool   // Address and Length are an iovec array and its count
+	Queued   bool   // in the queue of the blocking pool; guarded by the pool's lock
+	InStrand bool   // Strand is set; here because it is in a cache line that all need
 	Marks    uint32 // engine's notes; 0 when accepted
 
 	Prev     *Request

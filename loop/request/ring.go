@@ -23,7 +23,7 @@ func (q *Ring) Fill(list *List) {
 	q.fillResumed()
 	for !list.Empty() && q.hasRoom() {
 		r := list.Pop()
-		if r.Strand == 0 || r.callback == 0 || r.strand().join(r) {
+		if !r.InStrand || r.callback == 0 || r.strand().join(r) {
 			q.put(r)
 		}
 	}

@@ -18,13 +18,13 @@ import (
 //	address           held; the newest request that waits, the others linked to it through Next
 //	number<<2 | Lent  lent: as held, but the holder runs a callback that may end the strand
 //
-// A holder that lends the strand during a callback leaves the number of a lease, used once in the life of the
-// process, in the word, and the same word as the lease of its own mailbox, which is the loop's memory. After
-// the callback it ends the lease there, and does not look at the strand. Who finds a lease in the word marks it
-// (StrandJoined) if it has not ended: then the holder has to look at the strand after all, and may, for a
-// request is about to wait in it. If the lease has ended, the strand is free.
+// A holder that lends the strand during a callback leaves the number of a lease, used once in the life of
+// the process, in the word, and the same word as the lease of its own mailbox, which is the loop's memory.
+// After the callback it ends the lease there, and does not look at the strand. Who finds a lease in the word
+// marks it there (StrandJoined) if it has not ended: then the holder has to look at the strand after all, and
+// may, for a request is about to wait in it. If the lease has ended, the strand is free.
 //
-// Join is here because the engine fills the rings; the holder's part is in capi/strand.c.
+// join is here because the engine fills the rings; the holder's part is in capi/strand.c.
 type Strand struct {
 	word   atomic.Uint64
 	lender atomic.Uintptr // address of the lease that the word names; the holder writes it
@@ -68,8 +68,8 @@ func (s *Strand) join(r *Request) (runner bool) {
 }
 
 // extend has the holder look at the strand after the callback that it lent the strand for; false if that is
-// over. The lender may be another one than that of the word, if the word changed meanwhile; as no lease has the
-// same word as another, nothing is marked then, and the swap of the word that follows fails.
+// over. If the word changed meanwhile the lender may not be that of the word; as no lease has the same word
+// as another, nothing is marked then, and the swap of the word that follows fails.
 func (s *Strand) extend(word uint64) bool {
 	address := s.lender.Load()
 	lease := *(**atomic.Uint64)(unsafe.Pointer(&address))

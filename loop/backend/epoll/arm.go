@@ -154,7 +154,26 @@ func (b *Backend) cancelPooled(fd int64) (n int64, running bool) {
 		b.sink.Finish(r, sys.ECANCELED)
 		n++
 	}
+	if b.splices > 0 {
+		b.table.Each(func(e *entry) { n += b.cancelSplices(e, fd) })
+	}
 	return n, running
+}
+
+// cancelSplices cancels the splices that wait on an entry and whose other end is a descriptor.
+func (b *Backend) cancelSplices(e *entry, fd int64) (n int64) {
+	for d := range e.waiters {
+		for r := e.waiters[d].First(); r != nil; {
+			next := r.Next
+			if r.Op == request.OpSplice && r.OtherFd() == fd {
+				b.forget(e, r)
+				b.sink.Finish(r, sys.ECANCELED)
+				n++
+			}
+			r = next
+		}
+	}
+	return n
 }
 
 // reset cancels what waits on an entry, has the watches that are between two shots end, and takes the
@@ -169,6 +188,6 @@ func (b *Backend) reset(e *entry) {
 	}
 	b.cancelWaiters(e)
 	e.closings++
-	e.looked = false
+	e.looked, e.urgent, e.deaf = false, false, false
 	e.edgeWatches, e.edgeEvents, e.latched = 0, 0, 0
 }

@@ -25,6 +25,9 @@ type entry struct {
 	renew      bool   // arm even if the events asked for are armed already: the state must be looked at
 	polled     bool   // the poll set watches it
 	fresh      bool   // in Backend.fresh
+	accepting  bool   // the pool accepts a connection from a listener that blocks
+	urgent     bool   // there were urgent data since the last loop_close
+	deaf       bool   // events that help nobody hold on: an edge is awaited
 	busy       bool   // the pool has what is to be sent first; the rest waits
 	looked     bool   // for `direct`, since the last loop_close
 	direct     bool   // transfers bypass the page cache
@@ -40,7 +43,10 @@ type entry struct {
 }
 
 // edge reports whether the registration stays armed after an event.
-func (e *entry) edge() bool { return e.edgeWatches > 0 }
+func (e *entry) edge() bool { return e.edgeWatches > 0 || e.deaf }
+
+// urgentData in entry.edgeEvents asks to be told of urgent data.
+const urgentData = 1 << 31
 
 // empty reports whether nobody waits.
 func (e *entry) empty() bool {
@@ -69,6 +75,9 @@ func (e *entry) interest() uint32 {
 	}
 	if asked&request.Writable != 0 {
 		events |= sys.EpollOut
+	}
+	if asked&urgentData != 0 {
+		events |= sys.EpollUrgent
 	}
 	return events
 }

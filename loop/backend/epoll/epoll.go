@@ -26,6 +26,7 @@ type Backend struct {
 	fresh        []*entry // entries with writes that were not tried yet
 	bundle       backend.Bundle
 	unarmed      []*entry // entries whose registration must be renewed before the next wait
+	splices      int      // those that wait
 	waiters      int      // requests in waiter lists, and edge-triggered watches between two shots
 
 	events    [batchSize]sys.EpollEvent
@@ -214,7 +215,10 @@ func (b *Backend) Close() {
 // block hands an operation to the pool. If it is a part of what is to be sent, the rest waits for it.
 func (b *Backend) block(r *request.Request) {
 	r.Marks |= request.MarkPooled
-	if r.Op >= request.OpAccept && r.IsStreamWrite() {
+	switch {
+	case r.Op == request.OpAccept:
+		b.table.Find(r.Fd).accepting = true
+	case r.Op >= request.OpAccept && r.IsStreamWrite():
 		b.table.Find(r.Fd).busy = true
 	}
 	b.pool.Submit(pool.Files, r)
@@ -223,7 +227,12 @@ func (b *Backend) block(r *request.Request) {
 // leavePool says that the pool is done with a request, or gave it up.
 func (b *Backend) leavePool(r *request.Request) {
 	r.Marks &^= request.MarkPooled
-	if r.Op >= request.OpAccept && r.IsStreamWrite() {
+	switch {
+	case r.Op == request.OpAccept:
+		e := b.table.Find(r.Fd)
+		e.accepting = false
+		b.renew(e)
+	case r.Op >= request.OpAccept && r.IsStreamWrite():
 		e := b.table.Find(r.Fd)
 		e.busy = false
 		b.refresh(e)

@@ -18,6 +18,9 @@ func (b *Backend) startSocket(r *request.Request) {
 		return
 	}
 	r.Generation = e.closings
+	if r.Op == request.OpReceive && r.Mode&sys.MsgOutOfBand != 0 {
+		r.Events = urgentData
+	}
 	switch {
 	case r.IsStreamWrite():
 		b.startWrite(e, r)
@@ -91,6 +94,11 @@ func (b *Backend) endSocket(r *request.Request, n int64) {
 
 // serveSocket tries an operation that waited. False: what is behind it has to wait on.
 func (b *Backend) serveSocket(e *entry, r *request.Request) bool {
+	if r.Op == request.OpSplice { // which may come to wait for its other descriptor
+		b.delist(e, r)
+		b.begin(e, r)
+		return true
+	}
 	n := int64(0)
 	if r.IsSocketShots() {
 		e.latched &^= request.Readable
@@ -98,25 +106,24 @@ func (b *Backend) serveSocket(e *entry, r *request.Request) bool {
 	} else {
 		n = b.pursue(r)
 	}
-	if n == sys.EAGAIN && r.Op != request.OpSplice {
+	switch {
+	case n == sys.EAGAIN, n == backend.Blocks && r.Op == request.OpAccept && e.accepting:
+		return false
+	case n == backend.Blocks:
+		b.delist(e, r)
+		b.block(r)
 		return false
 	}
 	b.delist(e, r)
-	switch n {
-	case sys.EAGAIN:
-		b.awaitSplice(r)
-	case backend.Blocks:
-		b.block(r)
-	default:
-		b.endSocket(r, n)
-	}
-	return !e.busy
+	b.endSocket(r, n)
+	return true
 }
 
 // returnSocket goes on with an operation that a thread of the pool made, or tried to make.
 func (b *Backend) returnSocket(r *request.Request) {
 	e := b.entryOf(r.Fd)
 	n := r.Result
+	r.Marks &^= request.MarkStalled
 	again := n == sys.EAGAIN || n == sys.EINPROGRESS || n == sys.EALREADY && r.Marked(request.MarkBegun)
 	switch {
 	case !again && !backend.Advance(b.kernel, r, n):
@@ -144,13 +151,14 @@ func (b *Backend) returnSocket(r *request.Request) {
 }
 
 // An accept or receive of many shots keeps its registration armed, as an edge-triggered watch does: a message
-// then costs one receive and its share of a wait. r.Offset says how many bytes a receive from a stream would
-// have got if more had been there: after a shorter one an edge will tell of the next.
+// then costs one receive and its share of a wait. r.Offset says how many bytes a receive would have got if
+// more had been there: after a shorter one an edge will tell of the next. That is so for TCP, but for urgent data;
+// a Unix stream ends a receive behind a message with descriptors.
 
 // startShots begins one.
 func (b *Backend) startShots(e *entry, r *request.Request) {
 	r.Offset = 0
-	if r.Op == request.OpReceive && b.kernel.IsStream(e.fd) {
+	if r.Op == request.OpReceive && b.kernel.IsTCP(e.fd) {
 		r.Offset = int64(r.Pool.Size)
 	}
 	b.beginWatch(e, r)
@@ -165,7 +173,7 @@ func (b *Backend) resumeShots(r *request.Request) {
 	case r.Marked(request.MarkCancel) || r.Generation != e.closings:
 		b.endWatch(e, r)
 		b.sink.Finish(r, sys.ECANCELED)
-	case r.Result < r.Offset && e.latched == 0 && e.edgeWatches == 1:
+	case r.Result < r.Offset && e.latched == 0 && !e.urgent && e.edgeWatches == 1:
 		b.enlist(e, r)
 		b.queue(e)
 	default:

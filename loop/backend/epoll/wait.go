@@ -61,6 +61,9 @@ func edgeEvents(r *request.Request) uint32 {
 	if r.Op == request.OpWatch {
 		return r.Events & backend.DirectionEvents
 	}
+	if r.Op == request.OpReceive {
+		return request.Readable | urgentData
+	}
 	return request.Readable
 }
 
@@ -72,7 +75,7 @@ func directionOf(r *request.Request) direction {
 	case r.Op == request.OpWrite || r.Op == request.OpConnect || r.IsStreamWrite():
 		return writing
 	case r.Op == request.OpReceive:
-		return either // the queue of errors, which comes as an error
+		return either // the queue of errors, or urgent data
 	case r.Events&backend.DirectionEvents == request.Readable:
 		return reading
 	case r.Events&backend.DirectionEvents == request.Writable:
@@ -87,6 +90,9 @@ func (b *Backend) enlist(e *entry, r *request.Request) {
 	e.waiters[directionOf(r)].Push(r)
 	e.waits += waitsOf(r)
 	b.waiters++
+	if r.Op == request.OpSplice {
+		b.splices++
+	}
 }
 
 func (b *Backend) delist(e *entry, r *request.Request) {
@@ -94,6 +100,9 @@ func (b *Backend) delist(e *entry, r *request.Request) {
 	e.waiters[directionOf(r)].Remove(r)
 	e.waits -= waitsOf(r)
 	b.waiters--
+	if r.Op == request.OpSplice {
+		b.splices--
+	}
 }
 
 func waitsOf(r *request.Request) int {
@@ -183,8 +192,11 @@ func (b *Backend) queue(e *entry) {
 // serve gives the events of a descriptor to its waiters.
 func (b *Backend) serve(e *entry, events uint32) {
 	mask := backend.EventMask(events)
-	if e.edge() {
+	if e.edgeWatches > 0 {
 		e.latched |= mask
+	}
+	if events&sys.EpollUrgent != 0 {
+		e.urgent = true
 	}
 	if events&(sys.EpollIn|sys.EpollRdHup|sys.EpollHup|sys.EpollErr) != 0 {
 		b.serveList(e, reading, mask)
@@ -193,7 +205,18 @@ func (b *Backend) serve(e *entry, events uint32) {
 		b.serveList(e, writing, mask)
 	}
 	b.serveList(e, either, mask)
-	if !e.empty() {
+	b.listen(e, events)
+}
+
+// listen prepares an entry for its next event. An error or hang-up that did not help those who wait would be
+// reported again and again (an error does as long as a queue of errors is not read): then only an edge counts.
+func (b *Backend) listen(e *entry, events uint32) {
+	deaf := !e.empty() && events&(sys.EpollIn|sys.EpollOut) == 0
+	if e.deaf && !deaf && e.edgeWatches == 0 {
+		e.unwatched = e.registered // the registration is armed still
+	}
+	e.deaf = deaf
+	if !e.empty() || e.unwatched {
 		b.queue(e)
 	}
 }

@@ -9,6 +9,10 @@ import (
 // performFile makes the system call of an operation, however long it takes.
 func (p *Pool) performFile(r *request.Request) int64 {
 	fd := int(r.Fd)
+	if r.Marked(request.MarkStalled) {
+		p.kernel.Poll(nil, napMs)
+		return sys.EAGAIN
+	}
 	switch r.Op {
 	case request.OpRead:
 		iov, count := r.Buffers()
@@ -26,18 +30,24 @@ func (p *Pool) performFile(r *request.Request) int64 {
 	case request.OpClose:
 		return p.kernel.Close(fd, true)
 	case request.OpAccept:
-		return p.kernel.Accept(fd, r.Address, uintptr(r.Length))
+		return p.accept(r)
 	case request.OpConnect:
 		return p.connect(r)
-	case request.OpSend:
-		p.kernel.Poll(nil, napMs)
-		return sys.EAGAIN
 	case request.OpSendfile:
 		return p.sendfile(r)
 	case request.OpSplice:
 		return p.splice(r)
 	}
 	return sys.EINVAL
+}
+
+// accept takes a connection from a listener that blocks, if it still is there.
+func (p *Pool) accept(r *request.Request) int64 {
+	fds := []sys.PollFd{{Fd: int32(r.Fd), Events: sys.EpollIn}}
+	if p.kernel.Poll(fds, 0) == 0 {
+		return sys.EAGAIN
+	}
+	return p.kernel.Accept(int(r.Fd), r.Address, uintptr(r.Length))
 }
 
 // connect connects a socket that blocks, or a Unix socket that found the queue of its peer full: nothing but

@@ -1,8 +1,8 @@
 // Package pool runs what can only be had by blocking, on threads of its own.
 //
 // The threads grow with demand up to a limit and leave when they were idle for a while. Work comes in
-// classes. A few threads are reserved for each class, and the rest is for whoever comes first: so a class that
-// is slow can have most of them, and never those that another one needs.
+// classes. A few threads are reserved for each class, and the rest is for whoever comes first: so a class
+// that is slow can have most of them, and never those that another one needs.
 //
 // Who submits takes no lock: it pushes on an inbox, and wakes a thread only if none is about to look there.
 // At most one thread at a time is looking for work, or on its way to; when it has found something and leaves
@@ -221,7 +221,7 @@ func (p *Pool) take() (Class, *request.Request) {
 	for range classes {
 		class := p.next
 		p.next = (p.next + 1) % classes
-		if !room[class] {
+		if room[class] == 0 {
 			continue
 		}
 		if p.queued[class].Empty() {
@@ -250,22 +250,22 @@ func (p *Pool) popStartable(class Class) *request.Request {
 // startable reports whether take would find something. The lock is held.
 func (p *Pool) startable() bool {
 	for class, room := range p.room() {
-		if room && !(p.queued[class].Empty() && p.inbox[class].empty()) {
+		if room > 0 && !(p.queued[class].Empty() && p.inbox[class].empty()) {
 			return true
 		}
 	}
 	return false
 }
 
-// room tells the classes that may have another thread: one of those reserved for the class, or one that is free
-// and reserved for none. The lock is held.
-func (p *Pool) room() (room [classes]bool) {
+// room tells how many more threads each class may have: what is left of those reserved for it, and those that
+// are free and reserved for none. The lock is held.
+func (p *Pool) room() (room [classes]int) {
 	free := p.limit
 	for _, running := range p.running {
 		free -= max(running, p.reserve)
 	}
 	for class, running := range p.running {
-		room[class] = running < p.reserve || free > 0
+		room[class] = free + max(p.reserve-running, 0)
 	}
 	return room
 }
@@ -275,6 +275,16 @@ func (p *Pool) Threads() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.threads
+}
+
+// coming returns the number of threads that are neither at work nor asleep: they will look for work. The lock
+// is held.
+func (p *Pool) coming() int {
+	coming := p.threads - len(p.idle)
+	for _, running := range p.running {
+		coming -= running
+	}
+	return coming
 }
 
 // Close ends all threads and waits until they are gone. Nothing is queued; what runs is done first.

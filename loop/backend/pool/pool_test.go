@@ -238,6 +238,24 @@ func TestClassesThatAreStuckLeaveAThreadToTheOthers(t *testing.T) {
 	}
 }
 
+func TestNoThreadIsStartedThatCouldDoNothing(t *testing.T) {
+	h := newHarness(t, int(classes))
+	gate := make(chan struct{})
+	var jobs []*job
+	for range 20 {
+		jobs = append(jobs, h.queue(gate), h.queue(gate))
+		h.Muster()
+	}
+	eventually(t, "one runs", func() bool { return h.runningNow(Work) == 1 })
+	close(gate)
+	for _, j := range jobs {
+		eventually(t, "all are done", isDone(j))
+	}
+	if n := h.Threads(); n != 1 {
+		t.Errorf("%d threads for a class that may have one", n)
+	}
+}
+
 func TestOneClassMayHaveMostThreads(t *testing.T) {
 	for _, limit := range []int{8, 16, 64} {
 		for class := range classes {

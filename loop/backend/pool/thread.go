@@ -89,12 +89,14 @@ func (p *Pool) Muster() {
 	p.wake(sleeper)
 }
 
-// reinforce finds a thread for the second of several requests that wait. The lock is held.
+// reinforce finds a thread for the second of several requests that wait, if it may run beside those of the
+// threads that are coming. The lock is held.
 func (p *Pool) reinforce() *thread {
+	coming := p.coming()
 	for class, room := range p.room() {
 		p.inbox[class].moveTo(&p.queued[class])
 		first := p.queued[class].First()
-		if !room || first == nil || first.Next == nil {
+		if room <= coming || first == nil || first.Next == nil {
 			continue
 		}
 		if n := len(p.idle); n > 0 {
@@ -119,7 +121,7 @@ func (p *Pool) reinforce() *thread {
 func (p *Pool) announce() {
 	covered := p.searcher != nil || len(p.idle) == 0 && p.threads == p.limit
 	for class, room := range p.room() {
-		p.inbox[class].cover(covered || !room)
+		p.inbox[class].cover(covered || room == 0)
 	}
 }
 
@@ -200,11 +202,11 @@ func (p *Pool) rest(t *thread) bool {
 	return p.sleep(t)
 }
 
-// look watches the inboxes of some classes for a moment, and reports whether something came.
-func (p *Pool) look(watched [classes]bool) bool {
+// look watches the inboxes of the classes that have room for a moment, and reports whether something came.
+func (p *Pool) look(room [classes]int) bool {
 	for until := p.kernel.Now() + lookoutNs; p.kernel.Now() < until && !p.closing.Load(); {
 		for class := range p.inbox {
-			if watched[class] && !p.inbox[class].empty() {
+			if room[class] > 0 && !p.inbox[class].empty() {
 				return true
 			}
 		}

@@ -133,9 +133,8 @@ func (b *Backend) completePooled(r *request.Request, result int64, flags uint32)
 	if flags&sys.RingCqeMore == 0 {
 		r.Marks &^= request.MarkArmed | request.MarkCancelSent
 		g.refill()
-		if result == 0 || result < 0 && !worthAnotherTry(r, g, result) {
-			r.Marks |= request.MarkEnded
-			r.Offset = result
+		if result <= 0 && !worthAnotherTry(r, g, result) {
+			b.endPooled(r, g, result)
 		}
 	}
 	if r.Phase() == request.Shot {
@@ -144,6 +143,19 @@ func (b *Backend) completePooled(r *request.Request, result int64, flags uint32)
 	b.unlist(r)
 	b.showNext(r)
 	b.continueStream(r)
+}
+
+// endPooled notes the last result of a receive. That there is no buffer says nothing of what there is to receive:
+// it may be the end, or an error.
+func (b *Backend) endPooled(r *request.Request, g *group, result int64) {
+	if result == sys.ENOBUFS {
+		result = b.direct.ReceivePooled(r, g.worker)
+		if result > 0 || result == sys.EAGAIN {
+			return
+		}
+	}
+	r.Marks |= request.MarkEnded
+	r.Offset = result
 }
 
 // worthAnotherTry reports whether a receive that failed may go on: there are buffers again, or will be when the
@@ -184,16 +196,19 @@ func (b *Backend) finishPooled(r *request.Request, result int64) {
 }
 
 // resumePooled continues after a shot was delivered. Buffers that are filled already are shown even when the
-// receive was cancelled: their bytes were received.
+// receive was cancelled: their bytes were received. Meanwhile the kernel is asked to fill no more.
 func (b *Backend) resumePooled(r *request.Request, cancelled bool) {
 	r.Marks &^= request.MarkBuffer
+	armed := r.Marked(request.MarkArmed)
+	if cancelled && armed {
+		r.Marks |= request.MarkCancel
+		b.interrupt(r)
+	}
 	switch {
 	case r.Held != 0 || r.Marked(request.MarkEnded) || !cancelled:
 		b.showNext(r)
-	case r.Marked(request.MarkArmed):
-		r.Marks |= request.MarkCancel
+	case armed:
 		b.list(r)
-		b.interrupt(r)
 	default:
 		b.finishPooled(r, sys.ECANCELED)
 	}

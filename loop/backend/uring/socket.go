@@ -26,9 +26,13 @@ func (b *Backend) checkSocket(e *entry, r *request.Request) int64 {
 		return 0
 	}
 	if !e.socket { // the kernel would notice only when there is something to receive
-		if e.socket = b.kernel.IsSocket(int(r.Fd)); !e.socket {
+		switch {
+		case !b.kernel.IsSocket(int(r.Fd)):
 			return sys.ENOTSOCK
+		case b.kernel.Listens(int(r.Fd)):
+			return sys.ENOTCONN
 		}
+		e.socket = true
 	}
 	return b.joinGroup(r)
 }
@@ -81,19 +85,49 @@ func (b *Backend) completeSocket(r *request.Request, result int64) {
 		case result < 0:
 			b.sink.Finish(r, result)
 		default:
+			noteReadiness(r, result)
 			b.issue(r)
 		}
 		return
 	}
-	if result == sys.EAGAIN && b.direct.Stalls(r) {
-		b.blockSocket(r)
-		return
-	}
 	if result == sys.EAGAIN {
-		b.awaitReadiness(r)
+		b.awaitAnother(r)
 		return
 	}
 	b.endStep(r, result)
+}
+
+// noteReadiness notes what a poll found before another try. An error or hang-up that is reported without being
+// asked for may be so for ever (an error is as long as a queue of errors is not read): if the try comes to nothing,
+// the next one takes a moment.
+func noteReadiness(r *request.Request, events int64) {
+	r.Marks &^= request.MarkStalled
+	if uint32(events)&transferEvents(r) == 0 {
+		r.Marks |= request.MarkStalled
+	}
+}
+
+// awaitAnother has an operation that would block wait for another try.
+func (b *Backend) awaitAnother(r *request.Request) {
+	if r.Marked(request.MarkStalled) || b.direct.Stalls(r) {
+		b.blockSocket(r)
+	} else {
+		b.awaitReadiness(r)
+	}
+}
+
+// cancelSplices cancels the splices that wait on an entry and whose other end is a descriptor.
+func (b *Backend) cancelSplices(e *entry, fd int64) (n int64) {
+	for r := e.inFlight.First(); r != nil; {
+		next := r.Next
+		if r.Op == request.OpSplice && r.OtherFd() == fd {
+			r.Marks |= request.MarkCancel
+			b.Cancel(r)
+			n++
+		}
+		r = next
+	}
+	return n
 }
 
 // endStep goes on with an operation after a step of it, or ends it.
@@ -120,11 +154,10 @@ func (b *Backend) attempt(r *request.Request) {
 	}
 	switch n {
 	case sys.EAGAIN:
-		b.table.Get(r.Fd) // a splice may wait for its other descriptor
-		if r.Op == request.OpSplice {
-			r.Generation = b.table.Find(r.Fd).closings
+		if r.Op == request.OpSplice { // which may wait for its other descriptor
+			r.Generation = b.table.Get(r.Fd).closings
 		}
-		b.awaitReadiness(r)
+		b.awaitAnother(r)
 	case backend.Blocks:
 		b.blockSocket(r)
 	default:
@@ -144,8 +177,10 @@ func (b *Backend) returnSocket(r *request.Request) {
 	b.countStream(r, -1)
 	defer b.continueStream(r)
 	n := r.Result
+	stalled := r.Marked(request.MarkStalled)
+	r.Marks &^= request.MarkStalled
 	switch {
-	case n == sys.EAGAIN && r.Op == request.OpSendfile:
+	case n == sys.EAGAIN && r.Op == request.OpSendfile && !stalled:
 		b.awaitReadiness(r)
 	case n != sys.EAGAIN && !backend.Advance(b.kernel, r, n):
 		b.sink.Finish(r, backend.Result(r, n))

@@ -78,6 +78,9 @@ func (b *Backend) cancelFd(e *entry, fd int64) (n int64, pooled bool) {
 		b.Return(withResult(r, sys.ECANCELED))
 		n++
 	}
+	if b.splices > 0 {
+		b.table.Each(func(e *entry) { n += b.cancelSplices(e, fd) })
+	}
 	n += e.readers.Len() + e.queue.Len() + e.inFlight.Len()
 	b.cancelEntry(e) // first what queues, or it would follow what leaves the backlog
 	for r := b.backlog.First(); r != nil; {
@@ -205,9 +208,12 @@ func (b *Backend) unlist(r *request.Request) {
 	b.countStream(r, -1)
 }
 
-// countStream keeps the number of reads and writes that those behind them on their descriptor wait for.
+// countStream keeps the number of reads and writes that those behind them on their descriptor wait for, and of
+// splices.
 func (b *Backend) countStream(r *request.Request, change int) {
-	if r.IsStreamWrite() {
+	if r.Op == request.OpSplice {
+		b.splices += change
+	} else if r.IsStreamWrite() {
 		b.table.Find(r.Fd).writes += change
 	} else if r.IsStreamRead() {
 		b.table.Find(r.Fd).reads += change
@@ -284,8 +290,11 @@ func transferEvents(r *request.Request) uint32 {
 	case request.OpRead, request.OpAccept:
 		return sys.EpollIn | sys.EpollRdHup
 	case request.OpReceive:
-		if r.Mode&sys.MsgErrorQueue != 0 {
+		switch {
+		case r.Mode&sys.MsgErrorQueue != 0:
 			return sys.EpollErr
+		case r.Mode&sys.MsgOutOfBand != 0:
+			return sys.EpollUrgent
 		}
 		return sys.EpollIn | sys.EpollRdHup
 	case request.OpSplice:

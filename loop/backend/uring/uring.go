@@ -41,6 +41,7 @@ type Backend struct {
 	others      entry        // of requests that are about no descriptor
 	backlog     request.List // what found no place in the submission queue
 	owesCancels bool         // cancels found none
+	splices     int          // those that the kernel, the backlog or the pool has
 	bundles     []*backend.Bundle
 	bundlesUsed int // those that are submitted, or will be
 	direct      backend.Direct

@@ -17,6 +17,7 @@ const (
 	EpollHup     = unix.EPOLLHUP
 	EpollRdHup   = unix.EPOLLRDHUP
 	EpollErr     = unix.EPOLLERR
+	EpollUrgent  = unix.EPOLLPRI
 	EpollEdge    = unix.EPOLLET & 0xffffffff
 	EpollOneShot = unix.EPOLLONESHOT
 
@@ -251,13 +252,17 @@ func (Linux) IsFile(fd int) bool {
 }
 
 // IsStream implements Kernel. A socket of SCTP calls itself a stream, and keeps boundaries all the same.
-func (Linux) IsStream(fd int) bool {
+func (k Linux) IsStream(fd int) bool {
 	if option(fd, unix.SO_TYPE) != unix.SOCK_STREAM {
 		return false
 	}
+	return option(fd, unix.SO_DOMAIN) == unix.AF_UNIX || k.IsTCP(fd)
+}
+
+// IsTCP implements Kernel.
+func (Linux) IsTCP(fd int) bool {
 	protocol := option(fd, unix.SO_PROTOCOL)
-	return protocol == unix.IPPROTO_TCP || protocol == unix.IPPROTO_MPTCP ||
-		protocol == 0 && option(fd, unix.SO_DOMAIN) == unix.AF_UNIX
+	return protocol == unix.IPPROTO_TCP || protocol == unix.IPPROTO_MPTCP
 }
 
 // IsSocket implements Kernel.
@@ -268,7 +273,7 @@ func (Linux) Listens(fd int) bool { return option(fd, unix.SO_ACCEPTCONN) == 1 }
 
 // KeepsOrder implements Kernel.
 func (k Linux) KeepsOrder(fd int) bool {
-	return k.IsStream(fd) || option(fd, unix.SO_DOMAIN) == unix.AF_UNIX
+	return !k.IsSocket(fd) || k.IsStream(fd) || option(fd, unix.SO_DOMAIN) == unix.AF_UNIX
 }
 
 // option returns an option of a socket, or -1.
@@ -284,6 +289,16 @@ func (Linux) IsNonblocking(fd int) bool { return hasFlag(fd, unix.O_NONBLOCK) }
 
 // IsDirect implements Kernel.
 func (Linux) IsDirect(fd int) bool { return hasFlag(fd, unix.O_DIRECT) }
+
+// MayRead implements Kernel.
+func (Linux) MayRead(fd int) bool { return accessMode(fd)&1 == 0 }
+
+// MayWrite implements Kernel.
+func (Linux) MayWrite(fd int) bool { return accessMode(fd) != unix.O_RDONLY }
+
+func accessMode(fd int) int64 {
+	return fast(unix.SYS_FCNTL, uintptr(fd), unix.F_GETFL, 0, 0, 0, 0) & unix.O_ACCMODE
+}
 
 func hasFlag(fd int, flag int64) bool {
 	flags := fast(unix.SYS_FCNTL, uintptr(fd), unix.F_GETFL, 0, 0, 0, 0)

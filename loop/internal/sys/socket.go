@@ -89,7 +89,7 @@ func (Linux) Shutdown(fd int, how uint32) int64 {
 func (Linux) Sendfile(out, in int, offset *int64, count uint64) int64 {
 	mask := blockPipeSignal()
 	n := slow(unix.SYS_SENDFILE, uintptr(out), uintptr(in), uintptr(unsafe.Pointer(offset)), uintptr(count), 0, 0)
-	unblockPipeSignal(mask, n)
+	unblockPipeSignal(mask, n, count)
 	return n
 }
 
@@ -98,7 +98,7 @@ func (Linux) Splice(in int, inOffset *int64, out int, outOffset *int64, count ui
 	mask := blockPipeSignal()
 	n := slow(unix.SYS_SPLICE, uintptr(in), uintptr(unsafe.Pointer(inOffset)), uintptr(out),
 		uintptr(unsafe.Pointer(outOffset)), uintptr(count), uintptr(flags|SpliceNonblock))
-	unblockPipeSignal(mask, n)
+	unblockPipeSignal(mask, n, count)
 	return n
 }
 
@@ -115,12 +115,13 @@ func blockPipeSignal() (before signalMask) {
 	return before
 }
 
-// unblockPipeSignal takes the signal that the call raised, if its result says so, and restores the mask.
-func unblockPipeSignal(before signalMask, n int64) {
+// unblockPipeSignal takes the signal that the call may have raised, and restores the mask. A call that has moved a
+// part before it met the broken pipe says nothing of that.
+func unblockPipeSignal(before signalMask, n int64, count uint64) {
 	if before&pipeSignal != 0 {
 		return
 	}
-	if n == EPIPE {
+	if n == EPIPE || n >= 0 && uint64(n) < count {
 		raised, now := pipeSignal, unix.Timespec{}
 		unix.RawSyscall6(unix.SYS_RT_SIGTIMEDWAIT, uintptr(unsafe.Pointer(&raised)), 0,
 			uintptr(unsafe.Pointer(&now)), maskBytes, 0, 0)

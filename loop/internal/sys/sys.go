@@ -78,13 +78,17 @@ type Kernel interface {
 	IsFile(fd int) bool
 	// IsStream reports whether it is that of a socket whose bytes have no boundaries: TCP or Unix.
 	IsStream(fd int) bool
+	// IsTCP reports whether it is that of a TCP socket.
+	IsTCP(fd int) bool
 	// IsSocket reports whether it is that of a socket.
 	IsSocket(fd int) bool
 	// Listens reports whether it is that of a socket which accepts connections.
 	Listens(fd int) bool
-	// KeepsOrder reports whether what is written to it arrives in order: not so through most sockets for
-	// datagrams, or what is no socket.
+	// KeepsOrder reports whether the order of writes matters: not so for most sockets for datagrams.
 	KeepsOrder(fd int) bool
+	// MayRead and MayWrite report whether a descriptor was opened for that.
+	MayRead(fd int) bool
+	MayWrite(fd int) bool
 	// IsNonblocking reports whether O_NONBLOCK is set on the descriptor, IsDirect the same of O_DIRECT.
 	IsNonblocking(fd int) bool
 	IsDirect(fd int) bool
@@ -131,6 +135,7 @@ const (
 	ENOBUFS  = -int64(unix.ENOBUFS)
 	EALREADY = -int64(unix.EALREADY)
 	ENOTSOCK = -int64(unix.ENOTSOCK)
+	ENOTCONN = -int64(unix.ENOTCONN)
 
 	EINPROGRESS  = -int64(unix.EINPROGRESS)
 	ECONNABORTED = -int64(unix.ECONNABORTED)
