@@ -67,7 +67,6 @@ static inline int commit(struct admission *a, enum op op, bool vector, loop_call
     request->op = (uint8_t)op;
     request->vector = vector;
     request->queued = false;
-    request->marks = 0;
     request->callback = callback;
     request->owner = a->loop->id;
     if (request->timeout_ns != 0) {

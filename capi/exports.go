@@ -78,6 +78,13 @@ func with(handle unsafe.Pointer, call func(*loop.Engine) int64) (result int64) {
 	return call(e)
 }
 
+// visit is with for calls that do not run the loop.
+func visit(handle unsafe.Pointer, call func(*loop.Engine) int64) int64 {
+	return with(handle, func(e *loop.Engine) int64 {
+		return e.Visit(func() int64 { return call(e) })
+	})
+}
+
 //export engineOpen
 func engineOpen(l *C.loop_t, options *C.loop_options_t) C.int {
 	threads := int(options.threads)
@@ -124,7 +131,7 @@ func engineClose(handle unsafe.Pointer) C.int {
 
 //export engineWithdraw
 func engineWithdraw(handle unsafe.Pointer, r *C.struct_request, ownThread C.bool) C.int {
-	return C.int(with(handle, func(e *loop.Engine) int64 {
+	return C.int(visit(handle, func(e *loop.Engine) int64 {
 		if e.Withdraw((*request.Request)(unsafe.Pointer(r)), bool(ownThread)) {
 			return 0
 		}
@@ -134,24 +141,24 @@ func engineWithdraw(handle unsafe.Pointer, r *C.struct_request, ownThread C.bool
 
 //export engineSocket
 func engineSocket(handle unsafe.Pointer, domain, kind, protocol C.int) C.int {
-	return C.int(with(handle, func(e *loop.Engine) int64 {
+	return C.int(visit(handle, func(e *loop.Engine) int64 {
 		return e.Socket(int(domain), int(kind), int(protocol))
 	}))
 }
 
 //export engineBackendDescriptor
 func engineBackendDescriptor(handle unsafe.Pointer) C.int {
-	return C.int(with(handle, (*loop.Engine).BackendDescriptor))
+	return C.int(visit(handle, (*loop.Engine).BackendDescriptor))
 }
 
 //export engineBackendTimeout
 func engineBackendTimeout(handle unsafe.Pointer) C.int64_t {
-	return C.int64_t(with(handle, (*loop.Engine).BackendTimeout))
+	return C.int64_t(visit(handle, (*loop.Engine).BackendTimeout))
 }
 
 //export engineStatistics
 func engineStatistics(handle unsafe.Pointer, out *C.loop_statistics_t) C.int {
-	return C.int(with(handle, func(e *loop.Engine) int64 {
+	return C.int(visit(handle, func(e *loop.Engine) int64 {
 		readStatistics(e, out)
 		return 0
 	}))

@@ -68,7 +68,7 @@ struct request {
     bool               vector; /* address and length are an iovec array and its count */
     bool               queued; /* the pool's */
     bool               in_strand; /* strand is set; here because it is in a cache line that all need */
-    uint32_t           marks; /* the engine's; 0 when accepted */
+    uint32_t           marks; /* the engine's; 0 when free */
     struct request    *prev;
     int64_t            fd;
     uintptr_t          address; /* address and length form a struct iovec */

@@ -52,9 +52,13 @@ void capi_wake_if_finished(loop_t *loop) {
     if (capi_pending(loop) == 0) wake_sleeper(&loop->mailboxes[0]);
 }
 
-/* Ends are read before beginnings; see Shared.Pending in loop/request/shared.go. */
+/*
+ * Ends are read before beginnings, and references count only while the loop is open: see Shared.Pending in
+ * loop/request/shared.go.
+ */
 int64_t capi_pending(loop_t *loop) {
-    uint64_t ended = atomic_load(&loop->shared.dereferenced) + atomic_load(&loop->shared.withdrawn);
+    uint64_t dereferenced = atomic_load(&loop->shared.dereferenced);
+    uint64_t ended = atomic_load(&loop->shared.withdrawn);
     for (uint32_t i = 0; i < loop->shared.threads; i++) {
         ended += atomic_load(&loop->mailboxes[i].delivered);
     }
@@ -63,15 +67,17 @@ int64_t capi_pending(loop_t *loop) {
         begun += atomic_load(&loop->mailboxes[i].foreign_accepted);
         begun += atomic_load(&loop->mailboxes[i].local_accepted);
     }
-    begun += atomic_load(&loop->shared.referenced);
+    if (atomic_load(&loop->shared.lifecycle) == LIFECYCLE_OPENED) {
+        begun += atomic_load(&loop->shared.referenced) - dereferenced;
+    }
     return (int64_t)(begun - ended);
 }
 
 int capi_commit_foreign(struct admission *a) {
     /* Counted first: loop_deinit, which ends acceptance and then waits for a count of 0, cannot miss us. */
     atomic_fetch_add(&a->mailbox->foreign_accepted, 1);
-    if (atomic_load(&a->loop->shared.lifecycle) != LIFECYCLE_OPENED) {
-        state_free(a->request);
+    uint32_t lifecycle = atomic_load(&a->loop->shared.lifecycle);
+    if (lifecycle != LIFECYCLE_OPENED && (state_refuse(a->request) || lifecycle != LIFECYCLE_CLOSING)) {
         atomic_fetch_add(&a->loop->shared.withdrawn, 1);
         capi_wake_if_finished(a->loop);
         return LOOP_ESHUTDOWN;

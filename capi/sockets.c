@@ -31,7 +31,9 @@ static inline struct admission on_socket(loop_t *loop, loop_request_t *request, 
 int loop_accept(loop_t *loop, loop_request_t *request, loop_fd_t fd, struct sockaddr *address,
                 loop_socklen_t *length, uint32_t flags, loop_callback_t callback) {
     struct admission a = on_socket(loop, request, fd, address, (uintptr_t)length, flags);
-    return a.error < 0 ? a.error : commit(&a, OP_ACCEPT, false, callback);
+    if (a.error < 0) return a.error;
+    if (address != NULL && length != NULL) a.request->own_message.name_length = *length;
+    return commit(&a, OP_ACCEPT, false, callback);
 }
 
 int loop_connect(loop_t *loop, loop_request_t *request, loop_fd_t fd, const struct sockaddr *address,

@@ -32,8 +32,12 @@ static inline int state_accept(struct request *request, uint32_t worker) {
     return (state & STATE_MAGIC_MASK) == STATE_MAGIC ? LOOP_EBUSY : LOOP_EINVAL;
 }
 
-/* Event Deliver; also the end of a request that was accepted and then refused. */
+/*
+ * Event Deliver. A free request has no marks: from its acceptance on a cancel may set one, so the submitter must
+ * not write there any more.
+ */
 static inline void state_free(struct request *request) {
+    request->marks = 0;
     atomic_store_explicit(&request->state, 0, memory_order_release);
 }
 
@@ -47,6 +51,18 @@ static inline void leave_pool(struct request *request) {
 
 static inline uint64_t state_load(struct request *request) {
     return atomic_load_explicit(&request->state, memory_order_acquire);
+}
+
+/*
+ * The end of a request that was accepted, and is refused after all. False: a control message for it is on its way,
+ * so its memory cannot go back to the program yet.
+ */
+static inline bool state_refuse(struct request *request) {
+    uint64_t state = atomic_load(&request->state);
+    do {
+        if ((state & STATE_CONTROL) != 0) return false;
+    } while (!atomic_compare_exchange_weak(&request->state, &state, 0));
+    return true;
 }
 
 static inline enum phase state_phase(uint64_t state) { return (enum phase)(state & STATE_PHASE); }

@@ -716,8 +716,9 @@ LOOP_API loop_fd_t loop_socket(loop_t *loop, int domain, int type, int protocol)
  * may be used with any loop.
  *
  * address   Where the peer's address goes, or NULL.
- * length    In: bytes at `address`; out: those of the address, which is cut where it does not fit. NULL if
- *           `address` is. Both are borrowed until completion, and with LOOP_MULTISHOT written at each shot.
+ * length    In: bytes at `address`, read at once, before the call returns; out: those of the address, which
+ *           is cut where it does not fit. NULL if `address` is. Both are borrowed until completion, and with
+ *           LOOP_MULTISHOT written at each shot: look at them in its callback.
  * flags     0 or LOOP_MULTISHOT; others deliver LOOP_EINVAL. With LOOP_MULTISHOT each connection is a
  *           shot, and one that was aborted before it could be accepted is none.
  * Delivers  The descriptor, yours to close; or the errno of accept: LOOP_EBADF, LOOP_EINVAL (does not
@@ -759,7 +760,7 @@ LOOP_API int loop_recv(loop_t *loop, loop_request_t *request, loop_fd_t fd, void
 /**
  * As loop_recv, and tell who sent it.
  *
- * address, length  As in loop_accept, but `*length` is read at once, before the call returns.
+ * address, length  As in loop_accept.
  */
 LOOP_API int loop_recvfrom(loop_t *loop, loop_request_t *request, loop_fd_t fd, void *buf, size_t len,
                            uint32_t flags, struct sockaddr *address, loop_socklen_t *length,
@@ -770,7 +771,7 @@ LOOP_API int loop_recvfrom(loop_t *loop, loop_request_t *request, loop_fd_t fd, 
  * sizes), as recvmsg(2).
  *
  * message   Borrowed until completion, with all it points to; msg_namelen, msg_controllen and msg_flags
- *           are set. Add MSG_CMSG_CLOEXEC to `flags` to have received descriptors closed on exec.
+ *           are set. With room for control data MSG_WAITALL has no effect on Unix sockets. Add MSG_CMSG_CLOEXEC to `flags` to have received descriptors closed on exec.
  */
 LOOP_API int loop_recvmsg(loop_t *loop, loop_request_t *request, loop_fd_t fd, struct msghdr *message,
                           uint32_t flags, loop_callback_t callback);

@@ -21,6 +21,8 @@ type Engine struct {
 	pool    *pool.Pool
 
 	helpers helpers
+	guests  atomic.Int32 // threads inside that do not run the loop
+	ending  atomic.Bool  // no guest may come in
 	signal  func(fd int) // makes a wake descriptor readable
 	contain bool         // see Config
 	watcher atomic.Int32 // 1 + the index of the worker that keeps watch; 0 = none
@@ -226,6 +228,10 @@ func (e *Engine) unfinished() bool {
 
 // release frees threads and descriptors.
 func (e *Engine) release() {
+	e.ending.Store(true)
+	for e.guests.Load() != 0 {
+		runtime.Gosched()
+	}
 	e.helpers.quit()
 	for _, m := range e.boxes {
 		m.EndSleep(runtime.Gosched)
@@ -235,6 +241,17 @@ func (e *Engine) release() {
 		w.sweepLookups()
 		w.backend.Close()
 	}
+}
+
+// Visit makes a call of a thread that does not run the loop, unless the loop has ended: what the call uses does
+// not go away meanwhile. The memory of the loop may serve another one already, so that memory does not tell.
+func (e *Engine) Visit(call func() int64) int64 {
+	e.guests.Add(1)
+	defer e.guests.Add(-1)
+	if e.ending.Load() {
+		return sys.ESHUTDOWN
+	}
+	return call()
 }
 
 // Withdraw takes back a tick that was accepted; false = too late. Any thread; ownThread says that the caller

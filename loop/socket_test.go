@@ -116,20 +116,20 @@ func (c *conversation) heard(r *Request) {
 func TestStreamsOfManySendsArriveWholeAndInOrder(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, open opener) {
 		l := open(t, Options{Threads: 1, BlockingThreads: 2})
-		converse(t, l)
+		converse(t, l, 20, 60)
 		must(t, l.Close())
 	})
 }
 
 func TestStreamsArriveWholeThroughARingThatRefuses(t *testing.T) {
-	onUnreliableRings(t, converse)
+	onUnreliableRings(t, func(t *testing.T, l *Loop) { converse(t, l, 5, 20) })
 }
 
-// converse holds several conversations on a loop.
-func converse(t *testing.T, l *Loop) {
+// converse holds several conversations of so many sends on a loop.
+func converse(t *testing.T, l *Loop, pairs, sends int) {
 	var conversations []*conversation
-	for seed := range int64(20) {
-		c := newConversation(t, l, seed, 60)
+	for seed := range pairs {
+		c := newConversation(t, l, int64(seed), sends)
 		c.start()
 		c.listen()
 		conversations = append(conversations, c)

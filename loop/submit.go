@@ -206,15 +206,13 @@ func (l *Loop) submit(r *Request, worker int, done func(*Request), fill func()) 
 	}
 	r.callback = done
 	r.core.Owner = l.id
-	r.core.Marks = 0
 	fill()
 	if r.core.TimeoutNs != 0 {
 		r.core.TimeoutAt = request.DeadlineAfter(l.engine.Now(), r.core.TimeoutNs)
 	}
 	// Counted before the second look: Close, which first ends acceptance and then counts, cannot miss it.
 	l.boxes[worker].CountAccepted()
-	if !l.shared.Open() {
-		r.core.Refund()
+	if !l.shared.Open() && r.core.Refund() {
 		l.shared.CountWithdrawn()
 		l.engine.Nudge()
 		return sys.Error(sys.ESHUTDOWN)

@@ -74,8 +74,10 @@ func (w *worker) announceRest() {
 	w.backend.Flush()
 	w.backend.Wait(0)
 	w.backend.Collect()
+	w.backend.Flush() // what was collected may have to go on
+	submitted := w.backend.Submit()
 	w.mailbox.SetSleeping()
-	if w.mailbox.HasWork() || w.unfinished() {
+	if !submitted || w.mailbox.HasWork() || w.unfinished() {
 		w.engine.wake(w)
 	}
 }

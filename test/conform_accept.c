@@ -355,24 +355,53 @@ LOOP_TEST(each_connection_is_a_shot)
     accept_many(loop, true);
 }
 
-LOOP_TEST(the_address_is_written_at_each_shot)
+/* An accept of many shots that notes the address at each. */
+typedef struct visits {
+    shots_t    shots; /* first */
+    endpoint_t address;
+    endpoint_t noted[8];
+} visits_t;
+
+static void note_address(loop_t *loop, loop_request_t *request, int64_t result)
 {
-    shots_t    shots = {0};
-    endpoint_t address = {.length = sizeof address.local};
-    int        listener = make_listener(AF_INET, 8);
-    assert_result(loop_accept(loop, &shots.request, listener, &address.any, &address.length, LOOP_MULTISHOT,
-                              record_shot),
+    visits_t *visits = (visits_t *)(void *)request;
+    visits->noted[atomic_load(&visits->shots.count)] = visits->address;
+    record_shot(loop, request, result);
+}
+
+/* Accepts with so much room for addresses, and wants each to be as far there as it fits. */
+static void accept_with_room(loop_t *loop, socklen_t room)
+{
+    visits_t visits = {.address.length = room};
+    int      listener = make_listener(AF_INET, 8);
+    memset(&visits.address.local, 0x5A, sizeof visits.address.local);
+    assert_result(loop_accept(loop, &visits.shots.request, listener, &visits.address.any,
+                              &visits.address.length, LOOP_MULTISHOT, note_address),
                   0);
+    visits.address.length = 1; /* it was read at once */
     for (unsigned i = 0; i < 5; i++) {
-        int client = dial(name_of(listener));
-        run_until(loop, &shots.count, i + 1);
-        assert_true(same_endpoint(address, name_of(client)));
-        close((int)shots.results[i]);
+        int               client = dial(name_of(listener));
+        endpoint_t        name = name_of(client);
+        const endpoint_t *noted = &visits.noted[i];
+        size_t            written = room < name.length ? room : name.length;
+        run_until(loop, &visits.shots.count, i + 1);
+        assert_int_equal(noted->length, name.length);
+        assert_memory_equal(&noted->any, &name.any, written);
+        assert_int_equal(((const unsigned char *)&noted->any)[written], 0x5A);
+        close((int)visits.shots.results[i]);
         close(client);
     }
-    assert_result(loop_cancel(loop, &shots.request), 0);
-    assert_result(await_end(loop, &shots), LOOP_ECANCELED);
+    assert_result(loop_cancel(loop, &visits.shots.request), 0);
+    assert_result(await_end(loop, &visits.shots), LOOP_ECANCELED);
     close(listener);
+}
+
+LOOP_TEST(the_address_is_written_at_each_shot_as_far_as_it_fits)
+{
+    accept_with_room(loop, sizeof(struct sockaddr_un));
+    accept_with_room(loop, sizeof(struct sockaddr_in));
+    accept_with_room(loop, 4);
+    accept_with_room(loop, 0);
 }
 
 LOOP_TEST(connections_after_a_cancel_between_shots_wait_for_the_next_accept)
@@ -627,7 +656,7 @@ int main(void)
         GUARDED(errors_are_those_of_the_blocking_call),
         GUARDED(unknown_flags_are_invalid_and_accept_nothing),
         GUARDED(each_connection_is_a_shot),
-        GUARDED(the_address_is_written_at_each_shot),
+        GUARDED(the_address_is_written_at_each_shot_as_far_as_it_fits),
         GUARDED(connections_after_a_cancel_between_shots_wait_for_the_next_accept),
         GUARDED(a_shot_can_cancel_its_own_accept_and_no_connection_is_lost),
         GUARDED(a_deadline_counts_from_the_last_shot),

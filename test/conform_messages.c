@@ -5,6 +5,7 @@
  */
 #include "sockets.h"
 
+#include <linux/errqueue.h>
 #include <net/if.h>
 #include <netinet/udp.h>
 
@@ -112,6 +113,38 @@ LOOP_TEST(a_message_can_be_received_again_and_again_with_one_request)
     close_both(fds);
 }
 
+LOOP_TEST(a_message_of_all_is_gathered_from_segments_over_the_bounds_of_buffers)
+{
+    static envelope_t envelope;
+    operation_t       receiving = {0};
+    int               ends[2];
+    char              bytes[3000];
+    struct iovec      before[COUNT(envelope.vectors)];
+    make_tcp_pair(ends);
+    struct msghdr *message = empty_envelope(&envelope, 1000);
+    message->msg_control = NULL;
+    message->msg_controllen = 0;
+    memcpy(before, envelope.vectors, sizeof before);
+    fill_with_pattern(bytes, sizeof bytes, 0);
+    assert_result(loop_recvmsg(loop, begin(&receiving), ends[0], message, MSG_WAITALL, record), 0);
+    for (size_t i = 0; i < sizeof bytes; i += 300) {
+        assert_int_equal(completions_of(&receiving), 0);
+        put(ends[1], bytes + i, 300);
+        run_for(loop, MILLISECOND);
+    }
+    assert_result(await(loop, &receiving), 3000);
+    for (size_t i = 0; i < COUNT(envelope.vectors); i++) {
+        assert_true(has_pattern(envelope.bytes[i], 1000, i * 1000));
+    }
+    assert_memory_equal(envelope.vectors, before, sizeof before);
+    assert_int_equal(message->msg_namelen, 0);
+    put(ends[1], bytes, 300);
+    message = empty_envelope(&envelope, 1000); /* with room for control data it does not wait for all */
+    assert_result(RESULT_OF(loop, loop_recvmsg, ends[0], message, MSG_WAITALL), 300);
+    assert_int_equal(message->msg_controllen, 0);
+    close_both(ends);
+}
+
 LOOP_TEST(errors_of_messages_are_those_of_the_blocking_call)
 {
     enum { TOO_MANY = 1025 };
@@ -162,6 +195,29 @@ LOOP_TEST(packet_information_says_where_a_datagram_came_in)
     assert_int_equal(information.ipi_ifindex, if_nametoindex("lo"));
     assert_null(CMSG_NXTHDR(message, CMSG_FIRSTHDR(message)));
     close_both(fds);
+}
+
+LOOP_TEST(an_error_is_received_from_the_queue_of_errors_when_there_is_one)
+{
+    static envelope_t envelope;
+    operation_t       receiving = {0};
+    int               one = 1, peer = make_bound(AF_INET, SOCK_DGRAM), fd = make_socket(AF_INET, SOCK_DGRAM);
+    endpoint_t        name = name_of(peer);
+    assert_int_equal(connect(fd, &name.any, name.length), 0);
+    assert_int_equal(setsockopt(fd, IPPROTO_IP, IP_RECVERR, &one, sizeof one), 0);
+    close(peer);
+    struct msghdr *message = empty_envelope(&envelope, 64);
+    assert_result(loop_recvmsg(loop, begin(&receiving), fd, message, MSG_ERRQUEUE, record), 0);
+    run_for(loop, 2 * MILLISECOND);
+    assert_int_equal(completions_of(&receiving), 0);
+    assert_int_equal(send(fd, "lost", 4, 0), 4);
+    assert_result(await(loop, &receiving), 4);
+    assert_memory_equal(envelope.bytes[0], "lost", 4);
+    assert_true(message->msg_flags & MSG_ERRQUEUE);
+    struct sock_extended_err error;
+    memcpy(&error, control_of(message, IPPROTO_IP, IP_RECVERR), sizeof error);
+    assert_int_equal(error.ee_errno, ECONNREFUSED);
+    close(fd);
 }
 
 enum { SEGMENT = 1000, SEGMENTED = 3 * SEGMENT + 500 };
@@ -272,8 +328,10 @@ int main(void)
         GUARDED(a_message_is_gathered_from_buffers_and_scattered_into_others),
         GUARDED(what_does_not_fit_is_told_by_the_flags_of_the_message),
         GUARDED(a_message_can_be_received_again_and_again_with_one_request),
+        GUARDED(a_message_of_all_is_gathered_from_segments_over_the_bounds_of_buffers),
         GUARDED(errors_of_messages_are_those_of_the_blocking_call),
         GUARDED(packet_information_says_where_a_datagram_came_in),
+        GUARDED(an_error_is_received_from_the_queue_of_errors_when_there_is_one),
         GUARDED(one_send_makes_many_datagrams_with_a_segment_size),
         GUARDED(one_receive_gets_many_datagrams_and_their_segment_size),
         GUARDED(a_datagram_to_a_group_reaches_each_member),

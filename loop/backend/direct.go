@@ -10,6 +10,9 @@ import (
 // Blocks is the result of an attempt that only a blocking thread can make. No kernel returns it.
 const Blocks = int64(-1) << 32
 
+// StepsAtOnce is how many steps of a transfer follow each other before others have their turn.
+const StepsAtOnce = 4
+
 const (
 	copyMost = 32 << 10 // up to this size it costs less to copy a part of a file than to have the kernel send it
 	fileMost = 1 << 20  // sent from a file at a time
@@ -35,6 +38,7 @@ func (d *Direct) Try(r *request.Request) int64 {
 		if !d.kernel.IsNonblocking(fd) && d.kernel.Listens(fd) {
 			return Blocks
 		}
+		AskAddress(r)
 		return d.kernel.AcceptNow(fd, r.Address, uintptr(r.Length))
 	case request.OpConnect:
 		return d.connect(r)
@@ -61,6 +65,8 @@ func (d *Direct) connect(r *request.Request) int64 {
 	case n == sys.EINPROGRESS, n == sys.EALREADY && r.Marked(request.MarkBegun):
 		r.Marks |= request.MarkBegun
 		return sys.EAGAIN
+	case n == sys.EISCONN && r.Marked(request.MarkBegun):
+		return 0 // some protocols say so to the second call
 	case n == sys.EAGAIN: // the queue of a Unix socket is full, and nothing tells when it is not
 		return Blocks
 	}
@@ -87,10 +93,10 @@ func (d *Direct) send(r *request.Request) int64 {
 	return n
 }
 
-// Stalls reports, and notes, whether a send that would block waits for what no readiness tells of: room in the
-// queue of a Unix socket which it is not connected to. All that helps is to try again after a moment.
+// Stalls reports, and notes, whether a send or connect that would block waits for what no readiness tells of: room
+// in the queue of a Unix socket which it is not connected to. All that helps is to try again after a moment.
 func (d *Direct) Stalls(r *request.Request) bool {
-	if r.Op != request.OpSend || r.Message == 0 {
+	if r.Op != request.OpConnect && (r.Op != request.OpSend || r.Message == 0) {
 		return false
 	}
 	d.ends[0] = sys.PollFd{Fd: int32(r.Fd), Events: sys.EpollOut}

@@ -88,14 +88,26 @@ func goesOn(r *request.Request) bool {
 	return false
 }
 
+// mayGoOn reports whether the first bytes of a receive may be followed by others: not a datagram, and not what may
+// come with descriptors, for those of later bytes would be lost.
+func mayGoOn(kernel sys.Kernel, r *request.Request) bool {
+	fd := int(r.Fd)
+	return kernel.IsTCP(fd) || kernel.IsStream(fd) && !takesControlData(r)
+}
+
+// takesControlData reports whether a message has room for control data. The kernel has read it before us.
+func takesControlData(r *request.Request) bool {
+	return r.Vector && (*request.Message)(pointer(r.Message)).Control != 0
+}
+
 // Advance accounts for n bytes that a step of a transfer has moved, and reports whether there is a next step.
 // Otherwise the result of the transfer is r.Moved + n if n is not an error, and n if it is.
 func Advance(kernel sys.Kernel, r *request.Request, n int64) (more bool) {
 	if n <= 0 || !goesOn(r) || n >= left(r) {
 		return false
 	}
-	if r.Op == request.OpReceive && !kernel.IsStream(int(r.Fd)) {
-		return false // a datagram is all that it is
+	if r.Op == request.OpReceive && !mayGoOn(kernel, r) {
+		return false
 	}
 	TellAddressLength(r)
 	r.Moved += uint64(n)
@@ -160,6 +172,14 @@ func NextStep(r *request.Request) Step {
 		VectorCount: uint64(len(buffers)),
 	}
 	return Step{Message: uintptr(unsafe.Pointer(&r.OwnMessage))}
+}
+
+// AskAddress tells the kernel how much room there is for the address of the next connection: an accept before may
+// have left the length of another one there.
+func AskAddress(r *request.Request) {
+	if r.Address != 0 && r.Length != 0 {
+		*(*uint32)(pointer(uintptr(r.Length))) = r.OwnMessage.NameLength
+	}
 }
 
 // TellAddressLength tells the program of OpReceive how long the address of the sender is.

@@ -74,6 +74,7 @@ const (
 	MarkBuffer                          // shows a buffer of its pool
 	MarkBegun                           // an OpConnect that is under way
 	MarkStalled                         // waits for what no readiness tells of: it is tried again after a moment
+	MarkStarved                         // a receive that found no buffer: not before there is something again
 	MarkEnded                           // a receive of many shots; Offset is its last result
 )
 
@@ -98,7 +99,7 @@ type Request struct {
 	Vector   bool   // Address and Length are an iovec array and its count
 	Queued   bool   // in the queue of the blocking pool; guarded by the pool's lock
 	InStrand bool   // Strand is set; here because it is in a cache line that all need
-	Marks    uint32 // engine's notes; 0 when accepted
+	Marks    uint32 // engine's notes; 0 when free
 
 	Prev     *Request
 	Fd       int64   // descriptor, or directory descriptor

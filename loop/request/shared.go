@@ -95,10 +95,13 @@ func (s *Shared) SetEmbedded() { s.embedded.Store(1) }
 
 // Pending returns the number of requests in flight plus references. When it returns 0, there was a moment
 // when nothing was pending: ends are read before beginnings, both only grow, and no end precedes its
-// beginning.
+// beginning. References count only while the loop is open: its end does not wait for them.
 func (s *Shared) Pending(mailboxes []*Mailbox) int64 {
 	dropped := s.dereferenced.Load()
 	inFlight := s.InFlight(mailboxes)
+	if !s.Open() {
+		return inFlight
+	}
 	return inFlight + int64(s.referenced.Load()-dropped)
 }
 

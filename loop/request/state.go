@@ -99,10 +99,24 @@ func (r *Request) Move(event Event) Phase {
 		case transition.to == Free:
 			next = 0
 		}
-		if r.state.CompareAndSwap(word, next) {
+		if r.swap(word, next) {
 			return Phase(next & phaseMask)
 		}
 	}
+}
+
+// swap changes the word. A free request has no marks: from its acceptance on a cancel may set one, so the
+// submitter must not write there any more.
+func (r *Request) swap(word, next uint64) bool {
+	marks := r.Marks
+	if next == 0 {
+		r.Marks = 0
+	}
+	swapped := r.state.CompareAndSwap(word, next)
+	if next == 0 && !swapped {
+		r.Marks = marks
+	}
+	return swapped
 }
 
 // Admission is the answer to a submit.
@@ -127,8 +141,19 @@ func (r *Request) Admit(worker int) Admission {
 	return InFlight
 }
 
-// Refund frees a request that was admitted but not pushed.
-func (r *Request) Refund() { r.state.Store(0) }
+// Refund frees a request that was admitted and is refused after all. False: a control message for it is on its
+// way, so it must be pushed.
+func (r *Request) Refund() bool {
+	for {
+		word := r.state.Load()
+		if word&Control != 0 {
+			return false
+		}
+		if r.state.CompareAndSwap(word, 0) {
+			return true
+		}
+	}
+}
 
 // Phase returns the phase now. Other threads may change it unless the caller has the request.
 func (r *Request) Phase() Phase { return Phase(r.state.Load() & phaseMask) }

@@ -151,7 +151,7 @@ func (b *Backend) cancelPooled(fd int64) (n int64, running bool) {
 	queued, running := b.pool.CancelFd(fd)
 	for r := queued.Pop(); r != nil; r = queued.Pop() {
 		b.leavePool(r)
-		b.sink.Finish(r, sys.ECANCELED)
+		b.endPooled(r)
 		n++
 	}
 	if b.splices > 0 {

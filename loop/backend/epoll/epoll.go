@@ -131,8 +131,16 @@ func (b *Backend) Cancel(r *request.Request) {
 		b.sink.Finish(r, sys.ECANCELED)
 	case r.Marked(request.MarkPooled) && b.pool.Cancel(pool.Files, r):
 		b.leavePool(r)
-		b.sink.Finish(r, sys.ECANCELED)
+		b.endPooled(r)
 	}
+}
+
+// endPooled ends a request that was cancelled before the pool began with it.
+func (b *Backend) endPooled(r *request.Request) {
+	if r.IsSocketShots() {
+		b.endWatch(b.table.Find(r.Fd), r)
+	}
+	b.sink.Finish(r, sys.ECANCELED)
 }
 
 // CancelAll implements backend.Backend.
@@ -151,6 +159,9 @@ func (b *Backend) Flush() (expectant bool) {
 	b.unarmed = b.unarmed[:0]
 	return b.waiters > 0
 }
+
+// Submit implements backend.Backend.
+func (b *Backend) Submit() bool { return true }
 
 // Wait implements backend.Backend. After several events at once the next ones are likely to be there
 // already: it then looks before it waits, for a look does not pass through the scheduler of the Go runtime.

@@ -26,7 +26,7 @@ func (b *Backend) startSocket(r *request.Request) {
 		b.startWrite(e, r)
 	case r.IsSocketShots():
 		b.startShots(e, r)
-	case r.IsStreamRead() && !e.waiters[reading].Empty():
+	case r.IsStreamRead() && (!e.waiters[reading].Empty() || e.connecting()):
 		b.await(e, r)
 	default:
 		b.begin(e, r)
@@ -65,12 +65,14 @@ func (b *Backend) pursue(r *request.Request) int64 {
 	if r.Pool != nil && r.Op == request.OpReceive {
 		return b.direct.ReceivePooled(r, r.Worker())
 	}
-	for {
+	for range backend.StepsAtOnce {
 		n := b.direct.Try(r)
 		if !backend.Advance(b.kernel, r, n) {
 			return n
 		}
 	}
+	b.renew(b.table.Find(r.Fd)) // it goes on after the others
+	return sys.EAGAIN
 }
 
 // endSocket ends an operation with the result of its last step, or delivers a shot.
@@ -133,7 +135,7 @@ func (b *Backend) returnSocket(r *request.Request) {
 		}
 		b.endSocket(r, n)
 	case r.Marked(request.MarkCancel) || e == nil || r.Generation != e.closings:
-		b.sink.Finish(r, sys.ECANCELED)
+		b.endSocket(r, sys.ECANCELED)
 	case r.IsStreamWrite():
 		r.Marks |= request.MarkWaiting
 		e.waiters[writing].PushFront(r)
@@ -162,6 +164,7 @@ func (b *Backend) startShots(e *entry, r *request.Request) {
 		r.Offset = int64(r.Pool.Size)
 	}
 	b.beginWatch(e, r)
+	b.renew(e) // nothing is believed about a descriptor on which nobody waited
 	b.goOn(e, r)
 }
 

@@ -198,6 +198,10 @@ func (b *Backend) serve(e *entry, events uint32) {
 	if events&sys.EpollUrgent != 0 {
 		e.urgent = true
 	}
+	if e.connecting() && !b.serveNext(e, e.waiters[writing].First()) {
+		b.listen(e, events)
+		return
+	}
 	if events&(sys.EpollIn|sys.EpollRdHup|sys.EpollHup|sys.EpollErr) != 0 {
 		b.serveList(e, reading, mask)
 	}

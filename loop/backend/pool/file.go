@@ -47,6 +47,7 @@ func (p *Pool) accept(r *request.Request) int64 {
 	if p.kernel.Poll(fds, 0) == 0 {
 		return sys.EAGAIN
 	}
+	backend.AskAddress(r)
 	return p.kernel.Accept(int(r.Fd), r.Address, uintptr(r.Length))
 }
 

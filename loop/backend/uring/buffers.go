@@ -107,11 +107,19 @@ func (g *group) publish() {
 	atomic.StoreUint32(word, uint32(g.buffers[0].ID)|uint32(g.tail)<<16)
 }
 
-// fillPooled translates a receive into a buffer of a pool. It is not tried before there is something: it would
-// take a buffer, or fail for want of one.
-func fillPooled(sqe *sys.RingSqe, r *request.Request) {
+// fillPooled translates a receive into a buffer of a pool. When there is no buffer it must not be tried before
+// there is something to receive, or it would fail for want of one. (With a buffer it must: the kernel does not look
+// behind the first bytes of a receive of many shots that waited first, and so misses the end that is there.)
+func (b *Backend) fillPooled(sqe *sys.RingSqe, r *request.Request) {
+	g := b.groups[r.Pool.Slot]
+	g.refill()
 	sqe.Opcode, sqe.Flags, sqe.BufferGroup = sys.RingOpReceive, sys.RingSqeSelect, uint16(r.Pool.Slot)
-	sqe.Priority = sys.RingPollFirst
+	if g.stocked == 0 {
+		r.Marks |= request.MarkStarved
+	}
+	if r.Marked(request.MarkStarved) {
+		sqe.Priority = sys.RingPollFirst
+	}
 	if r.IsSocketShots() {
 		sqe.Priority |= sys.RingMultishot
 	}
@@ -130,12 +138,13 @@ func (b *Backend) completePooled(r *request.Request, result int64, flags uint32)
 			r.Pool.PutBack(g.worker, number)
 		}
 	}
-	if flags&sys.RingCqeMore == 0 {
+	switch {
+	case flags&sys.RingCqeMore == 0:
 		r.Marks &^= request.MarkArmed | request.MarkCancelSent
-		g.refill()
-		if result <= 0 && !worthAnotherTry(r, g, result) {
-			b.endPooled(r, g, result)
-		}
+		b.disarmed(r, g, result)
+	case r.Marked(request.MarkStarved):
+		r.Marks &^= request.MarkStarved
+		b.interrupt(r) // to begin again, and look behind these bytes
 	}
 	if r.Phase() == request.Shot {
 		return // resumePooled sees to the rest
@@ -143,6 +152,20 @@ func (b *Backend) completePooled(r *request.Request, result int64, flags uint32)
 	b.unlist(r)
 	b.showNext(r)
 	b.continueStream(r)
+}
+
+// disarmed notes how a receive goes on that the kernel has ended.
+func (b *Backend) disarmed(r *request.Request, g *group, result int64) {
+	g.refill()
+	starved := r.Marked(request.MarkStarved)
+	r.Marks &^= request.MarkStarved
+	switch {
+	case result > 0:
+	case result == sys.ENOBUFS && !starved && !r.Marked(request.MarkCancel):
+		r.Marks |= request.MarkStarved
+	case !worthAnotherTry(r, g, result):
+		b.endPooled(r, g, result)
+	}
 }
 
 // endPooled notes the last result of a receive. That there is no buffer says nothing of what there is to receive:
@@ -164,10 +187,10 @@ func worthAnotherTry(r *request.Request, g *group, errno int64) bool {
 	switch errno {
 	case sys.ENOBUFS:
 		return g.stocked > 0 || r.Held != 0
-	case sys.ECANCELED, sys.EINTR:
+	case sys.ECANCELED, sys.EINTR, sys.EAGAIN:
 		return !r.Marked(request.MarkCancel)
 	}
-	return errno == sys.EAGAIN
+	return false
 }
 
 // showNext delivers the oldest filled buffer; when there is none, the end, or it goes on waiting.
@@ -185,6 +208,8 @@ func (b *Backend) showNext(r *request.Request) {
 		b.finishPooled(r, r.Offset)
 	case r.Marked(request.MarkArmed):
 		b.list(r)
+	case r.Marked(request.MarkCancel):
+		b.finishPooled(r, sys.ECANCELED)
 	default:
 		b.issue(r)
 	}

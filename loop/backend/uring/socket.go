@@ -47,11 +47,12 @@ func (b *Backend) fillSocket(sqe *sys.RingSqe, r *request.Request) {
 	case request.OpAccept:
 		sqe.Opcode, sqe.OpFlags = sys.RingOpAccept, sys.SocketFlags
 		sqe.Address, sqe.Offset = uint64(r.Address), r.Length
+		backend.AskAddress(r)
 	case request.OpConnect:
 		sqe.Opcode, sqe.Address, sqe.Offset = sys.RingOpConnect, uint64(r.Address), r.Length
 	case request.OpReceive:
 		if r.Pool != nil {
-			fillPooled(sqe, r)
+			b.fillPooled(sqe, r)
 			return
 		}
 		fillStep(sqe, r, sys.RingOpReceive, sys.RingOpReceiveMsg)
@@ -109,6 +110,9 @@ func noteReadiness(r *request.Request, events int64) {
 
 // awaitAnother has an operation that would block wait for another try.
 func (b *Backend) awaitAnother(r *request.Request) {
+	if r.Op == request.OpConnect {
+		r.Marks |= request.MarkBegun // by a call: the kernel's own tries cost a whole processor
+	}
 	if r.Marked(request.MarkStalled) || b.direct.Stalls(r) {
 		b.blockSocket(r)
 	} else {
@@ -149,7 +153,11 @@ func (b *Backend) endStep(r *request.Request, n int64) {
 // attempt makes an operation by calls, as far as they do not block.
 func (b *Backend) attempt(r *request.Request) {
 	n := b.direct.Try(r)
-	for backend.Advance(b.kernel, r, n) {
+	for steps := 1; backend.Advance(b.kernel, r, n); steps++ {
+		if steps == backend.StepsAtOnce {
+			b.awaitReadiness(r)
+			return
+		}
 		n = b.direct.Try(r)
 	}
 	switch n {

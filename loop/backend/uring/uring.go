@@ -252,6 +252,14 @@ func (b *Backend) Flush() (expectant bool) {
 	return b.behind || b.ring.unsubmitted() > 0 || b.ring.ready() > 0 || b.ring.owing()
 }
 
+// Submit implements backend.Backend.
+func (b *Backend) Submit() bool {
+	if b.ring.published() > 0 {
+		b.ring.enter(0, 0)
+	}
+	return !b.behind && b.ring.published() == 0
+}
+
 // Wait implements backend.Backend. After a look that found something it looks before it waits, for a look
 // does not pass through the scheduler of the Go runtime.
 func (b *Backend) Wait(timeoutNs int64) int64 {

@@ -135,6 +135,7 @@ const (
 	ENOBUFS  = -int64(unix.ENOBUFS)
 	EALREADY = -int64(unix.EALREADY)
 	ENOTSOCK = -int64(unix.ENOTSOCK)
+	EISCONN  = -int64(unix.EISCONN)
 	ENOTCONN = -int64(unix.ENOTCONN)
 
 	EINPROGRESS  = -int64(unix.EINPROGRESS)
