@@ -139,14 +139,26 @@ lib() {
     fi
 }
 
-# build_example COMPILER STANDARD SOURCE
+# build_example COMPILER STANDARD SOURCE: a program, with its parts if there is a folder of its name.
 build_example() {
-    local name program
+    local name program sources=("$3") inputs packages=()
     name=$(basename "${3%.*}")
     program=$build/examples/$name
-    if [[ $program -nt $3 && $program -nt include/loop.h ]]; then return; fi
-    $1 "-std=$2" -O2 -g -Wall -Wextra -Iinclude "$3" -o "$program" \
-        -L"$build" -Wl,-rpath,'$ORIGIN/..' -lloop -lpthread
+    inputs=("$3" include/loop.h examples_c/*.h)
+    if [[ -d ${3%.*} ]]; then
+        sources+=("${3%.*}"/*.c)
+        inputs+=("${3%.*}"/*)
+    fi
+    if [[ -e $program && ! $(find "${inputs[@]}" -newer "$program") ]]; then return; fi
+    if [[ $name == embed_glib ]]; then
+        if ! pkg-config --exists glib-2.0 2>/dev/null; then
+            say "no GLib: the example $name is left out"
+            return
+        fi
+        read -ra packages <<<"$(pkg-config --cflags --libs glib-2.0)"
+    fi
+    $1 "-std=$2" -O2 -g -Wall -Wextra -Iinclude "${sources[@]}" -o "$program" \
+        -L"$build" -Wl,-rpath,'$ORIGIN/..' -lloop -lpthread "${packages[@]}"
 }
 
 examples() {
@@ -275,7 +287,8 @@ c_test() {
 
 run_tests() {
     local regex=${1:-}
-    need cmake ninja-build gcc g++ libc6-dev libcmocka-dev python3 strace binutils git pkg-config
+    need cmake ninja-build gcc g++ libc6-dev libcmocka-dev python3 strace binutils git pkg-config curl wrk \
+        libglib2.0-dev
     if [[ ! $regex ]]; then
         step "go vet" go vet ./...
         go_test go
@@ -385,7 +398,13 @@ check() {
 # ---- bench, install, and the choice of the verb ------------------------------------------------------------
 
 bench() {
-    need gcc g++ libc6-dev libuv1-dev libev-dev libasio-dev liburing-dev python3 python3-matplotlib
+    need gcc g++ libc6-dev libuv1-dev libev-dev libasio-dev liburing-dev python3 python3-matplotlib wrk
+    if ! command -v nginx >/dev/null; then
+        need nginx-light
+        # Only the program is wanted; its package may have started it, and starts it with the system.
+        service nginx stop || true
+        update-rc.d nginx disable
+    fi
     lib
     exec bench/run.sh "$@"
 }

@@ -20,8 +20,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import http_load
 from workloads import (BENCH, GUARDS, OUTPUT, QUICK_ROUNDS, QUICK_WINDOW_MS, ROOT, ROUNDS, SIDES,
-                       SUPPORT_SOURCES, WINDOW_MS, WORKLOADS)
+                       SOURCES, SUPPORT_SOURCES, WINDOW_MS, WORKLOADS)
 
 WARNINGS = ["-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wshadow", "-Werror"]
 OPTIONS = ["-O2", "-D_GNU_SOURCE", *WARNINGS]
@@ -93,10 +94,10 @@ def parse(output):
 # ---- building -----------------------------------------------------------------------------------------
 
 
-def source_of(side, program):
-    """Return the source of a program, None if that side does not take part."""
-    sources = (BENCH / side.folder / (program + suffix) for suffix in (".c", ".cpp"))
-    return next(filter(Path.exists, sources), None)
+def sources_of(side, program):
+    """Return the sources of a program, none if that side does not take part."""
+    usual = (BENCH / side.folder / (program + suffix) for suffix in (".c", ".cpp"))
+    return SOURCES.get((side.folder, program)) or tuple(filter(Path.exists, usual))
 
 
 def binary(side, program):
@@ -104,7 +105,7 @@ def binary(side, program):
 
 
 def takes_part(side, workload):
-    return source_of(side, workload.program) is not None and side.name in (workload.sides or [side.name])
+    return sources_of(side, workload.program) and side.name in (workload.sides or [side.name])
 
 
 def run_compiler(command):
@@ -143,13 +144,14 @@ def build_support():
     return objects
 
 
-def build_program(target, source, objects, flags, libraries, link_directory):
+def build_program(target, sources, objects, flags, libraries, link_directory):
     c_compiler, cxx_compiler = compilers()
-    compiler = [*c_compiler, *C_OPTIONS] if source.suffix == ".c" else [*cxx_compiler, *CXX_OPTIONS]
-    command = [*compiler, *flags, str(source), *map(str, objects), f"-L{link_directory}", *libraries,
+    is_c = all(source.suffix == ".c" for source in sources)
+    compiler = [*c_compiler, *C_OPTIONS] if is_c else [*cxx_compiler, *CXX_OPTIONS]
+    command = [*compiler, *flags, *map(str, [*sources, *objects]), f"-L{link_directory}", *libraries,
                "-lpthread"]
-    inputs = [source, *objects, *BENCH.glob("*.h"), *source.parent.glob("*.h*")]
-    build_once(target, command, inputs)
+    headers = {header for source in sources for header in source.parent.glob("*.h*")}
+    build_once(target, command, [*sources, *objects, *headers.union(BENCH.glob("*.h"))])
 
 
 def build(workloads, library_directory):
@@ -163,11 +165,12 @@ def build(workloads, library_directory):
     jobs = {}
     for side in SIDES:
         for program in {workload.program for workload in workloads if takes_part(side, workload)}:
-            jobs[binary(side, program)] = (source_of(side, program), objects, side.flags, side.libraries,
-                                           library_directory)
-    jobs[OUTPUT / "echo-load"] = (BENCH / "echo_load.c", objects, (), (), library_directory)
-    jobs[OUTPUT / "idle-load"] = (BENCH / "idle_load.c", objects, (), (), library_directory)
-    jobs[OUTPUT / "versions"] = (BENCH / "versions.c", objects, (f"-I{ROOT / 'include'}",),
+            if side.name != "nginx":
+                jobs[binary(side, program)] = (sources_of(side, program), objects, side.flags, side.libraries,
+                                               library_directory)
+    jobs[OUTPUT / "echo-load"] = ((BENCH / "echo_load.c",), objects, (), (), library_directory)
+    jobs[OUTPUT / "idle-load"] = ((BENCH / "idle_load.c",), objects, (), (), library_directory)
+    jobs[OUTPUT / "versions"] = ((BENCH / "versions.c",), objects, (f"-I{ROOT / 'include'}",),
                                  ("-lloop", "-luv", "-lev"), library_directory)
     with ThreadPoolExecutor(2) as pool:
         for job in [pool.submit(build_program, target, *rest) for target, rest in jobs.items()]:
@@ -277,7 +280,26 @@ def run_echo_threads(run):
     return "\n".join([*lines, f"echo_threads_scaling {rates[2] / rates[1]}"])
 
 
-RUNNERS = {"alone": run_alone, "echo": run_echo, "idle": run_idle, "echo_threads": run_echo_threads}
+def run_http(run):
+    """Run a server on the first processor and wrk on the last one. wrk counts in seconds."""
+    target, = run.workload.arguments
+    program = run.workload.program
+    server, port = http_load.command_of(run.side, binary(run.side, program), program, run.variant)
+    http_load.make_files()
+    try:
+        with http_load.serving(on_processors(run.processors[:1], server), port,
+                               run.side.environment) as (port, process):
+            load = ["wrk", "-t1", "-c64", f"-d{max(1, round(3 * run.window_ms / 1000))}s",
+                    f"http://127.0.0.1:{port}/{target}"]
+            before = http_load.processor_time_ns(process)
+            output = run_program(on_processors(run.processors[-1:], load))
+            return http_load.figures(output, http_load.processor_time_ns(process) - before)
+    except ValueError as failure:
+        raise Failure(failure) from None
+
+
+RUNNERS = {"alone": run_alone, "echo": run_echo, "idle": run_idle, "echo_threads": run_echo_threads,
+           "http": run_http}
 
 
 def liburing_version():
@@ -293,12 +315,14 @@ def versions():
     sides, missing, version = [], [], {}
     for side in SIDES:
         try:
+            if side.name == "nginx" and not http_load.nginx_program():
+                raise BackendMissing("it is not installed")
             if side.role == "ours":
                 version = parse(run_program([str(OUTPUT / "versions")], side.environment))
             sides.append(side)
         except BackendMissing as reason:
             missing.append(f"{side.name} is left out: {reason}")
-    return {**version, "liburing": liburing_version()}, sides, missing
+    return {**version, "liburing": liburing_version(), "nginx": http_load.nginx_version()}, sides, missing
 
 
 def schedule(workloads, sides, rounds, quick):

@@ -39,9 +39,20 @@ SIDES = (
     Side("libuv", "peer", "libuv", "libuv, as it is by default", ("-luv",)),
     Side("libev", "peer", "libev", "libev, as it is by default (epoll)", ("-lev",)),
     Side("asio", "peer", "asio", "standalone asio, one thread (epoll)", (), ("-DASIO_STANDALONE",)),
+    Side("nginx", "peer", "nginx", "nginx, one worker"),
     Side("raw_epoll", "limit", "raw_epoll", "system calls on epoll, no library"),
     Side("raw_uring", "limit", "raw_uring", "liburing, SINGLE_ISSUER and DEFER_TASKRUN", ("-luring",)),
 )
+
+# Programs that are more or other sources than FOLDER/PROGRAM.c, by folder and program. nginx is not built; it
+# is run with that configuration.
+EXAMPLE = ROOT / "examples_c" / "http_server"
+HTTP_PARTS = tuple(EXAMPLE / name for name in ("parser.c", "files.c", "answer.c"))
+SOURCES = {
+    ("libloop", "http_server"): (EXAMPLE.with_suffix(".c"), EXAMPLE / "connection.c", *HTTP_PARTS),
+    ("libuv", "http_server"): (BENCH / "libuv" / "http_server.c", *HTTP_PARTS),
+    ("nginx", "http_server"): (BENCH / "nginx" / "http_server.conf",),
+}
 
 # Sources that every program is linked with; they know no event loop. Those that do not exist are left out.
 SUPPORT_SOURCES = ("support.c", "files.c", "drain.c")
@@ -264,7 +275,27 @@ LIFECYCLE = (
     )),
 )
 
-WORKLOADS = (*COMPUTING, *FILES, *THREADS, *LIFECYCLE, *ECHO, *LATENCY)
+# ---- HTTP ---------------------------------------------------------------------------------------------
+
+HTTP_ROOT = OUTPUT / "http"
+HTTP_FILES = {"1k.bin": 1024, "64k.bin": 65536}  # in HTTP_ROOT, and their sizes
+
+
+def http(name, target, what, *goals):
+    what = f"HTTP, 64 connections, {what}"
+    return Workload(name, "http_server", f"{what}: GET without end, by wrk", (
+        Metric("http_rate", f"{what}: requests", "1/s", "more", (at_least(1, "libuv"), *goals), "http"),
+        Metric("http_cpu_ns", f"{what}: server CPU / request", "ns", "less", (), "http-cpu"),
+    ), (target,), runner="http", variants={"libuv": ("memory", "sendfile")})
+
+
+HTTP = (
+    http("http1k", "1k.bin", "a file of 1 KiB", at_least(0.8, "nginx")),
+    http("http64k", "64k.bin", "a file of 64 KiB"),
+    http("http_hello", "hello", "a fixed answer"),
+)
+
+WORKLOADS = (*COMPUTING, *FILES, *THREADS, *LIFECYCLE, *ECHO, *LATENCY, *HTTP)
 
 # ---- guards -------------------------------------------------------------------------------------------
 

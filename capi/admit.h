@@ -1,7 +1,7 @@
 /*
  * What every submitting function does: admit the request (check loop and request, choose a mailbox, claim the
- * request), fill in the operands, and commit (count and push). No Go, no lock, no allocation, and no system call
- * unless the loop thread sleeps.
+ * request), fill in the operands, and commit (count and push). No Go, no lock, no allocation, and no system
+ * call unless the loop thread sleeps.
  */
 #ifndef CAPI_ADMIT_H
 #define CAPI_ADMIT_H
@@ -50,7 +50,7 @@ static inline struct admission admit(loop_t *loop, loop_request_t *request, int6
     return a;
 }
 
-/* mailbox.c: gives an admitted request to the loop. Returns 0, or LOOP_ESHUTDOWN if the loop closed meanwhile. */
+/* mailbox.c: gives an admitted request to the loop. Returns 0, or LOOP_ESHUTDOWN if that closed meanwhile. */
 int capi_commit_foreign(struct admission *admission);
 
 static inline uint64_t time_after(uint64_t now, uint64_t delay_ns) {

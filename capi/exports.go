@@ -29,8 +29,8 @@ func init() { runtime.GOMAXPROCS(max(4, 2*runtime.NumCPU())) }
 // ballast is memory that nothing touches, so that it costs addresses and no memory. It makes the heap look so
 // large that the little garbage of the engine never is a tenth of it: that much free memory would have the
 // runtime give some back to the system, at a pace, by a timer; and the first timer of a process makes the
-// runtime open an epoll instance and an eventfd for good. A host which closes all the descriptors that it does
-// not know, as daemons do, would close these, too, and the runtime would end the process.
+// runtime open an epoll instance and an eventfd for good. A host which closes all the descriptors that it
+// does not know, as daemons do, would close these, too, and the runtime would end the process.
 var ballast = make([]byte, ballastBytes)
 
 const ballastBytes = 64 << 20

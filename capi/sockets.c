@@ -80,14 +80,15 @@ int loop_recvmsg(loop_t *loop, loop_request_t *request, loop_fd_t fd, struct msg
     return commit(&a, OP_RECEIVE, true, callback);
 }
 
-int loop_send(loop_t *loop, loop_request_t *request, loop_fd_t fd, const void *buf, size_t len, uint32_t flags,
-              loop_callback_t callback) {
+int loop_send(loop_t *loop, loop_request_t *request, loop_fd_t fd, const void *buf, size_t len,
+              uint32_t flags, loop_callback_t callback) {
     struct admission a = on_socket(loop, request, fd, buf, len, flags);
     return a.error < 0 ? a.error : commit(&a, OP_SEND, false, callback);
 }
 
-int loop_sendto(loop_t *loop, loop_request_t *request, loop_fd_t fd, const void *buf, size_t len, uint32_t flags,
-                const struct sockaddr *address, loop_socklen_t length, loop_callback_t callback) {
+int loop_sendto(loop_t *loop, loop_request_t *request, loop_fd_t fd, const void *buf, size_t len,
+                uint32_t flags, const struct sockaddr *address, loop_socklen_t length,
+                loop_callback_t callback) {
     struct admission a = on_socket(loop, request, fd, buf, len, flags);
     if (a.error < 0) return a.error;
     if (address != NULL) address_message(a.request, address, length);

@@ -33,8 +33,8 @@ static inline int state_accept(struct request *request, uint32_t worker) {
 }
 
 /*
- * Event Deliver. A free request has no marks: from its acceptance on a cancel may set one, so the submitter must
- * not write there any more.
+ * Event Deliver. A free request has no marks: from its acceptance on a cancel may set one, so the submitter
+ * must not write there any more.
  */
 static inline void state_free(struct request *request) {
     request->marks = 0;
@@ -42,8 +42,8 @@ static inline void state_free(struct request *request) {
 }
 
 /*
- * Called before a request becomes the program's again: a receive does not use its pool of buffers any more. Not
- * before: until then the pool must not be ended.
+ * Called before a request becomes the program's again: a receive does not use its pool of buffers any more.
+ * Not before: until then the pool must not be ended.
  */
 static inline void leave_pool(struct request *request) {
     if (request->op == OP_RECEIVE && request->pool != NULL) atomic_fetch_sub(&request->pool->users, 1);
@@ -54,8 +54,8 @@ static inline uint64_t state_load(struct request *request) {
 }
 
 /*
- * The end of a request that was accepted, and is refused after all. False: a control message for it is on its way,
- * so its memory cannot go back to the program yet.
+ * The end of a request that was accepted, and is refused after all. False: a control message for it is on its
+ * way, so its memory cannot go back to the program yet.
  */
 static inline bool state_refuse(struct request *request) {
     uint64_t state = atomic_load(&request->state);

@@ -75,6 +75,15 @@ endif()
 add_test(NAME header_rebuild COMMAND "${CMAKE_CURRENT_SOURCE_DIR}/test/header_rebuild.sh")
 set_tests_properties(header_rebuild PROPERTIES TIMEOUT 300)
 
+# ---- the guide -----------------------------------------------------------------------------------------
+
+# Its programs compile, and print what it says.
+add_test(NAME guide COMMAND
+    "${Python3_EXECUTABLE}" "${CMAKE_CURRENT_SOURCE_DIR}/test/guide_snippets.py"
+    "${CMAKE_CURRENT_SOURCE_DIR}/docs/guide.md" "${CMAKE_C_COMPILER}"
+    "${CMAKE_CURRENT_SOURCE_DIR}/include" "${loop_shared}")
+set_tests_properties(guide PROPERTIES TIMEOUT 300)
+
 # ---- system calls of an operation --------------------------------------------------------------------
 
 add_executable(count_calls test/count_calls.c)

@@ -4,14 +4,14 @@
  *     echo_server PORT [CONNECTIONS]    PORT 0: any free one. Ends after CONNECTIONS, on SIGINT or SIGTERM.
  *     echo_server                       tests itself: serves one connection of its own
  *
- * Shown: the loop tells when a socket is ready, and the program itself calls accept4, recv and send on
- * sockets that never block. What every such server has to get right is here: a send that takes only a part,
- * a client that closes its writing end first, a client that is faster than the others, running out of
- * descriptors, and an end in which every connection is closed and all memory freed.
+ * Shown: one request accepts all clients. A receive takes a buffer from a pool when bytes have come, so idle
+ * clients hold none; sends have a time limit, so clients that take nothing hold one only so long. What every
+ * such server has to get right is here: clients that close their writing end first, more busy clients than
+ * buffers, running out of descriptors, and an end in which every connection is closed and all memory freed.
  *
- * echo_client.c is the other side.
+ * echo_client.c is the other side, on readiness instead of completions.
  */
-#define _GNU_SOURCE /* accept4 */
+#define _GNU_SOURCE
 
 #include <loop.h>
 
@@ -27,115 +27,151 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { BUFFER_BYTES = 64 * 1024, SELF_TEST_BYTES = 20000 };
+#define SEND_LIMIT_NS UINT64_C(10000000000)
+
+enum { BUFFER_BYTES = 64 * 1024, BUFFERS = 64, SELF_TEST_BYTES = 20000 };
+
+typedef struct connection connection_t;
 
 typedef struct server {
-    loop_request_t accept_wait; /* waits for clients */
-    loop_request_t signal_read; /* waits for a byte from on_signal */
-    char           signal_byte;
-    int            listen_fd;
-    bool           out_of_fds;  /* no descriptor was left for the next client */
-    bool           failed;
-    uint64_t       connections_limit; /* 0 = none */
-    uint64_t       connections_accepted, connections_ended;
-    uint64_t       bytes_echoed;
+    loop_request_t  accept;
+    loop_request_t  signal_read; /* waits for a byte from on_signal */
+    char            signal_byte;
+    int             listen_fd;
+    loop_buffers_t *buffers;
+    connection_t   *connections;                  /* all of them */
+    connection_t   *first_waiting, *last_waiting; /* those for which no buffer was left */
+    bool            out_of_fds;                   /* no descriptor was left for the next client */
+    bool            ending, failed;
+    uint64_t        connections_limit; /* 0 = none */
+    uint64_t        connections_accepted, connections_ended;
+    uint64_t        bytes_echoed;
 } server_t;
 
-/* One client. It has one request, because it waits for one thing at a time: for bytes, or for room. */
-typedef struct connection {
+/* One client. It has one request, because it does one thing at a time: receive, or send back. */
+struct connection {
     loop_request_t request;
     server_t      *server;
+    connection_t  *previous, *next; /* in the list of all */
+    connection_t  *next_waiting;
     int            fd;
-    size_t         begin, end; /* what was received and not yet sent back */
-    unsigned char  buffer[BUFFER_BYTES];
-} connection_t;
+    void          *buffer; /* held while its bytes are sent back */
+    int64_t        length; /* of these */
+};
 
-static void accept_clients(loop_t *loop, server_t *server);
-static void on_incoming(loop_t *loop, loop_request_t *request, int64_t result);
-static void on_readable(loop_t *loop, loop_request_t *request, int64_t result);
-static void on_writable(loop_t *loop, loop_request_t *request, int64_t result);
+static void end(loop_t *loop, server_t *server);
+static void on_accepted(loop_t *loop, loop_request_t *request, int64_t result);
+static void resume_next(loop_t *loop, server_t *server);
+static void on_received(loop_t *loop, loop_request_t *request, int64_t result);
 
 /* ---- one connection ------------------------------------------------------------------------------ */
+
+/* Refused only when the loop is being deinitialised; then nobody is to come any more. */
+static void accept_clients(loop_t *loop, server_t *server) {
+    server->out_of_fds = false;
+    loop_accept(loop, &server->accept, server->listen_fd, NULL, NULL, LOOP_MULTISHOT, on_accepted);
+}
 
 /* Only called while no request of the connection is in flight; then a plain close is safe, and so is free. */
 static void end_connection(loop_t *loop, connection_t *connection) {
     server_t *server = connection->server;
+    if (connection->previous != NULL)
+        connection->previous->next = connection->next;
+    else
+        server->connections = connection->next;
+    if (connection->next != NULL) connection->next->previous = connection->previous;
     close(connection->fd);
     free(connection);
     server->connections_ended++;
     if (server->connections_ended == server->connections_limit)
-        loop_stop(loop); /* loop_run returns; loop_deinit will end what still waits */
-    else if (server->out_of_fds)
+        end(loop, server);
+    else if (server->out_of_fds && !server->ending)
         accept_clients(loop, server); /* now one is free again */
+    resume_next(loop, server); /* it may have been given a turn and not needed the buffer */
 }
 
-/* A wait is refused when the loop is being deinitialised: then there is nothing left to do but to end. */
-static void wait_until_readable(loop_t *loop, connection_t *connection) {
-    if (loop_wait_until_fd_readable(loop, &connection->request, connection->fd, on_readable) < 0)
+static void receive(loop_t *loop, connection_t *connection) {
+    connection->request.timeout_ns = 0; /* a client may think for as long as it likes */
+    if (connection->server->ending || loop_recv_buffer(loop, &connection->request, connection->fd,
+                                                       connection->server->buffers, 0, on_received) < 0)
         end_connection(loop, connection);
 }
 
-static void wait_until_writable(loop_t *loop, connection_t *connection) {
-    if (loop_wait_until_fd_writable(loop, &connection->request, connection->fd, on_writable) < 0)
-        end_connection(loop, connection);
+static void wait_for_buffer(connection_t *connection) {
+    server_t *server = connection->server;
+    connection->next_waiting = NULL;
+    if (server->first_waiting == NULL)
+        server->first_waiting = connection;
+    else
+        server->last_waiting->next_waiting = connection;
+    server->last_waiting = connection;
 }
 
-/* Whether a call on a socket failed only for now. */
-static bool is_temporary(int error) { return error == EAGAIN || error == EWOULDBLOCK || error == EINTR; }
+/* Lets the next one that waits for a buffer try again; if there is none after all, it waits again. */
+static void resume_next(loop_t *loop, server_t *server) {
+    connection_t *connection = server->first_waiting;
+    if (connection == NULL) return;
+    server->first_waiting = connection->next_waiting;
+    receive(loop, connection);
+}
 
-/* Sends what was received. A socket whose buffer fills up takes a part; the rest follows when it has room. */
-static void send_back(loop_t *loop, connection_t *connection) {
-    while (connection->begin < connection->end) {
-        /* Without MSG_NOSIGNAL a client that is gone would end the whole server by SIGPIPE. */
-        ssize_t sent = send(connection->fd, connection->buffer + connection->begin,
-                            connection->end - connection->begin, MSG_NOSIGNAL);
-        if (sent < 0) {
-            if (is_temporary(errno))
-                wait_until_writable(loop, connection);
-            else
-                end_connection(loop, connection);
-            return;
-        }
-        connection->begin += (size_t)sent;
-        connection->server->bytes_echoed += (uint64_t)sent;
-    }
-    wait_until_readable(loop, connection);
+static void return_buffer(loop_t *loop, connection_t *connection) {
+    loop_buffer_return(connection->server->buffers, connection->buffer);
+    resume_next(loop, connection->server);
+}
+
+static void on_sent(loop_t *loop, loop_request_t *request, int64_t result) {
+    connection_t *connection = request->user;
+    if (result > 0) connection->server->bytes_echoed += (uint64_t)result;
+    return_buffer(loop, connection);
+    /* With LOOP_SEND_ALL fewer bytes than asked for mean that the client is gone, or took too long. */
+    if (result < connection->length)
+        end_connection(loop, connection);
+    else
+        receive(loop, connection);
 }
 
 /* Receives once, not until there is no more: so a fast client gets one turn like all others. */
-static void on_readable(loop_t *loop, loop_request_t *request, int64_t result) {
+static void on_received(loop_t *loop, loop_request_t *request, int64_t result) {
     connection_t *connection = request->user;
-    if (result < 0) { /* LOOP_ECANCELED: the loop is being deinitialised */
+    if (result == LOOP_ENOBUFS && !connection->server->ending) {
+        wait_for_buffer(connection);
+        return;
+    }
+    if (result <= 0) { /* 0: the client closed its writing end, and all that it sent has been sent back */
         end_connection(loop, connection);
         return;
     }
-    ssize_t received = recv(connection->fd, connection->buffer, sizeof connection->buffer, 0);
-    if (received > 0) {
-        connection->begin = 0;
-        connection->end = (size_t)received;
-        send_back(loop, connection);
-    } else if (received < 0 && is_temporary(errno)) {
-        wait_until_readable(loop, connection);
-    } else {
-        /* 0: the client closed its writing end. All that it sent has been sent back, or we were not here. */
+    connection->buffer = loop_buffer(request);
+    connection->length = result;
+    request->timeout_ns = SEND_LIMIT_NS;
+    if (loop_send(loop, request, connection->fd, connection->buffer, (size_t)result, LOOP_SEND_ALL,
+                  on_sent) < 0) {
+        return_buffer(loop, connection);
         end_connection(loop, connection);
     }
-}
-
-static void on_writable(loop_t *loop, loop_request_t *request, int64_t result) {
-    connection_t *connection = request->user;
-    if (result < 0)
-        end_connection(loop, connection);
-    else
-        send_back(loop, connection);
 }
 
 /* ---- the server ---------------------------------------------------------------------------------- */
 
+/* Ends all that is in flight, so that loop_run returns once the last completion has been delivered. */
+static void end(loop_t *loop, server_t *server) {
+    if (server->ending) return;
+    server->ending = true;
+    server->first_waiting = NULL;
+    loop_cancel(loop, &server->accept);
+    loop_cancel(loop, &server->signal_read);
+    for (connection_t *connection = server->connections, *next; connection != NULL; connection = next) {
+        next = connection->next;
+        /* Nothing of it is in flight: it was one of those that wait for a buffer. */
+        if (loop_cancel(loop, &connection->request) < 0) end_connection(loop, connection);
+    }
+}
+
 static void fail(loop_t *loop, server_t *server, const char *what, int error) {
     fprintf(stderr, "echo_server: %s: %s\n", what, loop_error_message(error));
     server->failed = true;
-    loop_stop(loop);
+    end(loop, server);
 }
 
 static void begin_connection(loop_t *loop, server_t *server, int fd) {
@@ -144,42 +180,35 @@ static void begin_connection(loop_t *loop, server_t *server, int fd) {
     connection_t *connection = calloc(1, sizeof *connection);
     if (connection == NULL) {
         close(fd);
-        fail(loop, server, "a connection", ENOMEM);
+        fail(loop, server, "a connection", LOOP_ENOMEM);
         return;
     }
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     connection->request.user = connection;
     connection->server = server;
     connection->fd = fd;
+    connection->next = server->connections;
+    if (connection->next != NULL) connection->next->previous = connection;
+    server->connections = connection;
     server->connections_accepted++;
-    wait_until_readable(loop, connection);
+    receive(loop, connection);
 }
 
-static void accept_clients(loop_t *loop, server_t *server) {
-    server->out_of_fds = false;
-    while (server->connections_limit == 0 || server->connections_accepted < server->connections_limit) {
-        int fd = accept4(server->listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-        if (fd >= 0) {
-            begin_connection(loop, server, fd);
-        } else if (is_temporary(errno)) {
-            /* Refused only when the loop is being deinitialised; then nobody is to come any more. */
-            loop_wait_until_fd_readable(loop, &server->accept_wait, server->listen_fd, on_incoming);
-            return;
-        } else if (errno == EMFILE || errno == ENFILE) {
-            /* The client stays in the queue, so a wait would end at once; end_connection goes on instead. */
-            server->out_of_fds = true;
-            if (server->connections_accepted == server->connections_ended)
-                fail(loop, server, "accept", errno);
-            return;
-        } else if (errno != ECONNABORTED) {
-            fail(loop, server, "accept", errno);
-            return;
-        }
+/* Called for each client, and once more when the request ends. */
+static void on_accepted(loop_t *loop, loop_request_t *request, int64_t result) {
+    server_t *server = request->user;
+    bool      is_full = server->connections_accepted == server->connections_limit &&
+                   server->connections_limit != 0;
+    if (result >= 0 && (is_full || server->ending)) {
+        close((int)result); /* it was on its way when the accept was cancelled */
+    } else if (result >= 0) {
+        begin_connection(loop, server, (int)result);
+        if (server->connections_accepted == server->connections_limit) loop_cancel(loop, request);
+    } else if ((result == LOOP_EMFILE || result == LOOP_ENFILE) && server->connections != NULL) {
+        server->out_of_fds = true; /* the client stays in the queue until end_connection goes on */
+    } else if (result != LOOP_ECANCELED) {
+        fail(loop, server, "accept", (int)result);
     }
-}
-
-static void on_incoming(loop_t *loop, loop_request_t *request, int64_t result) {
-    if (result >= 0) accept_clients(loop, request->user);
 }
 
 /* Returns a listening socket on the loopback interface, or a negated errno. */
@@ -187,7 +216,7 @@ static int listen_on(uint16_t port) {
     const int          on = 1;
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(port)};
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (fd < 0) return -errno;
     setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
     if (bind(fd, (struct sockaddr *)&address, sizeof address) == 0 && listen(fd, SOMAXCONN) == 0) return fd;
@@ -218,15 +247,15 @@ static void on_signal(int number) {
 }
 
 static void on_signal_byte(loop_t *loop, loop_request_t *request, int64_t result) {
-    (void)request;
-    if (result > 0) loop_stop(loop);
+    if (result > 0) end(loop, request->user);
 }
 
-static int stop_on_signals(loop_t *loop, server_t *server) {
+static int end_on_signals(loop_t *loop, server_t *server) {
     /* SA_ONSTACK: inside loop_run the stack is a small one; the library provides another for signals. */
     struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_ONSTACK | SA_RESTART};
     sigemptyset(&action.sa_mask);
     if (pipe(signal_pipe) < 0) return -errno;
+    server->signal_read.user = server;
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
     return loop_read(loop, &server->signal_read, signal_pipe[0], &server->signal_byte, 1, on_signal_byte);
@@ -287,12 +316,14 @@ static bool serve(loop_t *loop, server_t *server, bool self_test) {
     fflush(stdout);
     if (self_test) client_fd = send_test_bytes(address, bytes);
 
-    server->accept_wait.user = server;
+    server->accept.user = server;
     accept_clients(loop, server);
-    int error = stop_on_signals(loop, server);
+    int error = loop_buffers_init(loop, &server->buffers, NULL, BUFFER_BYTES, BUFFERS);
+    if (error == 0) error = end_on_signals(loop, server);
     if (error == 0) error = loop_run(loop);
 
-    /* Every wait ends with LOOP_ECANCELED in here, so its callback closes its connection. */
+    /* Every connection has ended by now, so no buffer is in use. */
+    int buffers_error = loop_buffers_deinit(server->buffers);
     int deinit_error = loop_deinit(loop);
     printf("served %llu connections, %llu bytes\n", (unsigned long long)server->connections_ended,
            (unsigned long long)server->bytes_echoed);
@@ -300,7 +331,7 @@ static bool serve(loop_t *loop, server_t *server, bool self_test) {
         fputs("echo_server: self test: other bytes came back\n", stderr);
         return false;
     }
-    return error == 0 && deinit_error == 0 && !server->failed &&
+    return error == 0 && buffers_error == 0 && deinit_error == 0 && !server->failed &&
            server->connections_accepted == server->connections_ended;
 }
 

@@ -771,7 +771,8 @@ LOOP_API int loop_recvfrom(loop_t *loop, loop_request_t *request, loop_fd_t fd, 
  * sizes), as recvmsg(2).
  *
  * message   Borrowed until completion, with all it points to; msg_namelen, msg_controllen and msg_flags
- *           are set. With room for control data MSG_WAITALL has no effect on Unix sockets. Add MSG_CMSG_CLOEXEC to `flags` to have received descriptors closed on exec.
+ *           are set. With room for control data MSG_WAITALL has no effect on Unix sockets. Add
+ *           MSG_CMSG_CLOEXEC to `flags` to have received descriptors closed on exec.
  */
 LOOP_API int loop_recvmsg(loop_t *loop, loop_request_t *request, loop_fd_t fd, struct msghdr *message,
                           uint32_t flags, loop_callback_t callback);

@@ -28,6 +28,7 @@ var allowed = map[string][]string{
 	},
 	"loop/backend/pool":     {"loop/request", "loop/backend", "loop/internal/sys"},
 	"loop/internal/sys":     {},
+	"loop/internal/sim":     {"loop/internal/sys"},
 	"loop/internal/wheel":   {"loop/request"},
 	"loop/internal/fdtable": {},
 	"loop/request":          {},

@@ -89,7 +89,7 @@ func newEngine(kernel sys.Kernel, config Config) (*Engine, int64) {
 		e.pool.Close()
 		return nil, errno
 	}
-	e.helpers.init()
+	e.helpers.init(kernel, config.Threads)
 	e.returnAfter.Store(request.Never)
 	e.shared.Init(config.Threads)
 	return e, 0
@@ -196,8 +196,8 @@ func (e *Engine) discardHarvest() {
 	}
 }
 
-// discardShot sends a request whose shot nobody harvested on to be cancelled. A connection that it accepted would
-// stay open for ever: nobody else knows its descriptor.
+// discardShot sends a request whose shot nobody harvested on to be cancelled. A connection that it accepted
+// would stay open for ever: nobody else knows its descriptor.
 func (e *Engine) discardShot(r *request.Request) {
 	if r.Op == request.OpAccept {
 		e.kernel.Close(int(r.Result), true)
@@ -243,8 +243,9 @@ func (e *Engine) release() {
 	}
 }
 
-// Visit makes a call of a thread that does not run the loop, unless the loop has ended: what the call uses does
-// not go away meanwhile. The memory of the loop may serve another one already, so that memory does not tell.
+// Visit makes a call of a thread that does not run the loop, unless the loop has ended: what the call uses
+// does not go away meanwhile. The memory of the loop may serve another one already, so that memory does not
+// tell.
 func (e *Engine) Visit(call func() int64) int64 {
 	e.guests.Add(1)
 	defer e.guests.Add(-1)

@@ -11,8 +11,8 @@ import (
 	"github.com/libloop/libloop/loop/internal/sys"
 )
 
-// Operations on sockets under load, on every backend and on rings that are much too short. What the C suites show
-// of single operations is not repeated here.
+// Operations on sockets under load, on every backend and on rings that are much too short. What the C suites
+// show of single operations is not repeated here.
 
 // conversation sends a stream of numbered bytes through a socket, in requests of all sizes of which some are
 // cancelled, and checks what arrives.
@@ -55,7 +55,8 @@ func fill(buffer []byte, place int) {
 	}
 }
 
-// start begins with several sends at once, whose places in the stream follow each other: all send all they have.
+// start begins with several sends at once, whose places in the stream follow each other: all send all they
+// have.
 func (c *conversation) start() {
 	place := c.sent
 	for i := range c.sends {

@@ -32,8 +32,8 @@ func (l *Loop) Receive(r *Request, fd int, buffer []byte, flags uint32, done fun
 	return l.socket(r, request.OpReceive, fd, buffer, flags, done)
 }
 
-// Send sends up to len(buffer) bytes, or one datagram, as send(2). Those on one socket are made in the order of
-// their submits.
+// Send sends up to len(buffer) bytes, or one datagram, as send(2). Those on one socket are made in the order
+// of their submits.
 func (l *Loop) Send(r *Request, fd int, buffer []byte, flags uint32, done func(*Request)) error {
 	return l.socket(r, request.OpSend, fd, buffer, flags, done)
 }
@@ -45,9 +45,11 @@ func (l *Loop) Shutdown(r *Request, fd, how int, done func(*Request)) error {
 }
 
 // Sendfile sends count bytes of a file from an offset on. flags is 0 or SendAll.
-func (l *Loop) Sendfile(r *Request, out, in int, offset, count int64, flags uint32, done func(*Request)) error {
+func (l *Loop) Sendfile(r *Request, out, in int, offset, count int64, flags uint32,
+	done func(*Request)) error {
 	return l.submit(r, l.home(out), done, func() {
-		r.core.Op, r.core.Fd, r.core.Mode, r.core.Moved, r.core.Message = request.OpSendfile, int64(out), flags, 0, 0
+		r.core.Op, r.core.Fd, r.core.Mode = request.OpSendfile, int64(out), flags
+		r.core.Moved, r.core.Message = 0, 0
 		r.core.OwnMessage.Name = uintptr(in)
 		r.core.Offset, r.core.Length = position(offset), uint64(count)
 	})
@@ -58,7 +60,8 @@ func (l *Loop) CancelFd(r *Request, fd int, done func(*Request)) error {
 	return l.socket(r, request.OpCancelFd, fd, nil, 0, done)
 }
 
-func (l *Loop) socket(r *Request, op request.Op, fd int, memory []byte, flags uint32, done func(*Request)) error {
+func (l *Loop) socket(r *Request, op request.Op, fd int, memory []byte, flags uint32,
+	done func(*Request)) error {
 	return l.submit(r, l.home(fd), done, func() {
 		r.core.Op, r.core.Fd, r.core.Mode, r.core.Length = op, int64(fd), flags, uint64(len(memory))
 		r.core.Offset, r.core.Events = request.CurrentPosition, 0

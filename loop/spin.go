@@ -1,10 +1,6 @@
 package loop
 
-import (
-	"runtime"
-
-	"github.com/libloop/libloop/loop/internal/sys"
-)
+import "runtime"
 
 // Two threads that answer each other at once spend most of their time in falling asleep and being woken. So a
 // worker that another thread woke looks at its mailbox for a while before it sleeps again, for as long as
@@ -38,7 +34,7 @@ func (w *worker) spin(patience int64) bool {
 		return false
 	}
 	kernel := w.engine.kernel
-	for start := kernel.Now(); kernel.Now()-start < spinNs; sys.Relax() {
+	for start := kernel.Now(); kernel.Now()-start < spinNs; kernel.Relax() {
 		if w.mailbox.HasForeignWork() {
 			s.failures = 0
 			return true

@@ -22,16 +22,35 @@ const (
 
 // helpers is the parking place.
 type helpers struct {
+	kernel  sys.Kernel
+	most    int // threads that may await a change
 	mu      sync.Mutex
-	change  sync.Cond
-	active  bool // helpers may run
+	changes uint32 // of what follows; a futex
+	active  bool   // helpers may run
 	ending  bool
 	working int // helpers that may be running callbacks
-	threads []*sys.Thread
+	threads []sys.Thread
 	leaving atomic.Bool // mirror of !active, for workers on their way to sleep
 }
 
-func (h *helpers) init() { h.change.L = &h.mu }
+func (h *helpers) init(kernel sys.Kernel, most int) { h.kernel, h.most = kernel, most }
+
+// await waits for a change, and may return early. The lock is held, but not while it waits.
+func (h *helpers) await() {
+	const longNs = 1 << 60
+	seen := h.changes
+	h.mu.Unlock()
+	h.kernel.FutexWait(&h.changes, seen, longNs)
+	h.mu.Lock()
+}
+
+// announce wakes all who await a change. The lock is held.
+func (h *helpers) announce() {
+	h.changes++
+	for range h.most {
+		h.kernel.FutexWake(&h.changes)
+	}
+}
 
 // multi reports whether the loop has several workers.
 func (e *Engine) multi() bool { return len(e.workers) > 1 }
@@ -94,10 +113,10 @@ func (e *Engine) activate() {
 	h.leaving.Store(false)
 	if h.threads == nil {
 		for _, w := range e.workers[1:] {
-			h.threads = append(h.threads, sys.StartThread("loop", w.help))
+			h.threads = append(h.threads, e.kernel.StartThread("loop", w.help))
 		}
 	}
-	h.change.Broadcast()
+	h.announce()
 }
 
 // rest parks the helpers, and returns when no callback runs any more.
@@ -114,7 +133,7 @@ func (e *Engine) rest() {
 		e.wake(w)
 	}
 	for h.working > 0 {
-		h.change.Wait()
+		h.await()
 	}
 }
 
@@ -123,7 +142,7 @@ func (h *helpers) quit() {
 	h.mu.Lock()
 	h.ending = true
 	threads := h.threads
-	h.change.Broadcast()
+	h.announce()
 	h.mu.Unlock()
 	for _, t := range threads {
 		t.Join()
@@ -136,7 +155,7 @@ func (w *worker) help() {
 	h.mu.Lock()
 	for !h.ending {
 		if !h.active || w.engine.shared.Stopped() || w.engine.shared.Broken() {
-			h.change.Wait()
+			h.await()
 			continue
 		}
 		h.working++
@@ -144,7 +163,7 @@ func (w *worker) help() {
 		w.work()
 		h.mu.Lock()
 		h.working--
-		h.change.Broadcast()
+		h.announce()
 	}
 	h.mu.Unlock()
 }

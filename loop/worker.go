@@ -303,8 +303,8 @@ func (w *worker) finish(list *request.List, r *request.Request, result int64) {
 	}
 }
 
-// settleSocket completes the result of an operation on a socket: bytes that were moved count for more than the
-// error that came after them.
+// settleSocket completes the result of an operation on a socket: bytes that were moved count for more than
+// the error that came after them.
 func settleSocket(r *request.Request) {
 	if r.Result < 0 && r.Moved > 0 {
 		r.Result = int64(r.Moved)

@@ -127,7 +127,8 @@ static void open_circle(loop_t *loop, circle_t *circle)
             make_socketpair(ends);
         }
         *link = (link_t){.circle = circle, .fd = ends[i % 2], .receive.user = link};
-        assert_result(loop_recv_buffer(loop, &link->receive, link->fd, circle->buffers, LOOP_MULTISHOT, pass_on),
+        assert_result(loop_recv_buffer(loop, &link->receive, link->fd, circle->buffers, LOOP_MULTISHOT,
+                                       pass_on),
                       0);
     }
 }

@@ -215,6 +215,23 @@ LOOP_TEST(closing_a_socket_ends_all_that_waits_on_it)
     }
 }
 
+TEST(a_loop_that_ends_ends_all_that_waits)
+{
+    crowd_t crowd;
+    for (int waited = 0; waited < 2; waited++) {
+        loop_t *loop = new_loop();
+        gather(loop, &crowd);
+        if (waited == 1) {
+            run_for(loop, 5 * MILLISECOND);
+        }
+        end_loop(loop);
+        assert_all_cancelled(&crowd);
+        close(crowd.ends[0]);
+        assert_int_equal(discard_all(crowd.ends[1]), crowd.filled);
+        close(crowd.ends[1]);
+    }
+}
+
 enum { QUEUED = 60, PIECE = 30000 };
 
 /* Wants the first of the queue to be sent, the rest cancelled, and at most one in between cut. Returns how
@@ -236,8 +253,11 @@ static size_t bytes_of_queue(const operation_t *sending)
     return total;
 }
 
-static void close_with_queued_sends(loop_t *loop, bool nonblocking)
+/* Queues sends, ends them in the middle by a close or by the end of the loop, and wants their results to say
+ * what the peer got. */
+static void end_with_queued_sends(bool nonblocking, bool by_close)
 {
+    loop_t            *loop = new_loop();
     static operation_t sending[QUEUED];
     char              *bytes = new_pattern((size_t)QUEUED * PIECE);
     reader_t           reader;
@@ -250,8 +270,14 @@ static void close_with_queued_sends(loop_t *loop, bool nonblocking)
     }
     run_until(loop, &sending[0].completions, 1);
     run_for(loop, 5 * MILLISECOND);
-    assert_result(RESULT_OF(loop, loop_close, ends[0]), 0);
-    run(loop);
+    if (by_close) {
+        assert_result(RESULT_OF(loop, loop_close, ends[0]), 0);
+        run(loop);
+    }
+    end_loop(loop);
+    if (!by_close) {
+        close(ends[0]);
+    }
     size_t claimed = bytes_of_queue(sending);
     for (size_t i = 1; i < QUEUED && test_threads() == 1; i++) {
         assert_true(sending[i - 1].result != PIECE || sending[i].order > sending[i - 1].order);
@@ -262,10 +288,16 @@ static void close_with_queued_sends(loop_t *loop, bool nonblocking)
     free(bytes);
 }
 
-LOOP_TEST(closing_a_socket_with_queued_sends_cancels_those_not_done_and_the_bytes_add_up)
+TEST(closing_a_socket_with_queued_sends_cancels_those_not_done_and_the_bytes_add_up)
 {
-    close_with_queued_sends(loop, true);
-    close_with_queued_sends(loop, false);
+    end_with_queued_sends(true, true);
+    end_with_queued_sends(false, true);
+}
+
+TEST(a_loop_that_ends_with_queued_sends_cancels_those_not_done_and_the_bytes_add_up)
+{
+    end_with_queued_sends(true, false);
+    end_with_queued_sends(false, false);
 }
 
 int main(void)
@@ -279,7 +311,9 @@ int main(void)
         GUARDED(a_cancel_of_all_needs_no_callback),
         GUARDED(another_thread_can_cancel_what_the_loop_has_taken_in),
         GUARDED(closing_a_socket_ends_all_that_waits_on_it),
+        GUARDED(a_loop_that_ends_ends_all_that_waits),
         GUARDED(closing_a_socket_with_queued_sends_cancels_those_not_done_and_the_bytes_add_up),
+        GUARDED(a_loop_that_ends_with_queued_sends_cancels_those_not_done_and_the_bytes_add_up),
     };
     return RUN_SUITE(tests);
 }

@@ -4,9 +4,7 @@
  *
  * SPDX-License-Identifier: MIT
  */
-#include "support.h"
-
-#include <poll.h>
+#include "sockets.h"
 
 static loop_t *new_embeddable_loop(void)
 {
@@ -127,6 +125,43 @@ TEST(a_tick_of_another_thread_wakes_the_outer_loop)
     end_loop(loop);
 }
 
+static void count_post(loop_t *loop, void *user)
+{
+    (void)loop;
+    atomic_fetch_add((atomic_uint *)user, 1);
+}
+
+typedef struct poster {
+    loop_t     *loop;
+    atomic_uint posts;
+} poster_t;
+
+static void *post_after_a_moment(void *argument)
+{
+    poster_t *poster = argument;
+    sleep_for(2 * MILLISECOND);
+    CHECK(loop_post(poster->loop, count_post, &poster->posts) == 0);
+    return NULL;
+}
+
+TEST(a_post_of_another_thread_wakes_the_outer_loop)
+{
+    poster_t poster = {.loop = new_embeddable_loop()};
+    int      fd = loop_backend_fd(poster.loop);
+    run_while_readable(poster.loop, fd);
+    for (unsigned i = 0; i < 100; i++) {
+        pthread_t thread = start_thread(post_after_a_moment, &poster);
+        while (atomic_load(&poster.posts) == i) {
+            assert_true(is_readable(fd, 10000));
+            run_while_readable(poster.loop, fd);
+        }
+        join_thread(thread);
+        run_while_readable(poster.loop, fd);
+        assert_false(is_readable(fd, 0));
+    }
+    end_loop(poster.loop);
+}
+
 TEST(work_that_is_done_wakes_the_outer_loop)
 {
     loop_t     *loop = new_embeddable_loop();
@@ -223,6 +258,102 @@ TEST(loop_run_works_on_an_embeddable_loop)
     end_loop(loop);
 }
 
+/* ---- sockets --------------------------------------------------------------------------------- */
+
+/* Lets the outer loop wait and run until the operation has completed, and returns its result. */
+static int64_t await_outside(loop_t *loop, operation_t *operation)
+{
+    int fd = loop_backend_fd(loop);
+    while (completions_of(operation) == 0) {
+        assert_true(is_readable(fd, 10000));
+        run_while_readable(loop, fd);
+    }
+    assert_int_equal(completions_of(operation), 1);
+    return operation->result;
+}
+
+/* What waits does not make the descriptor readable, however often the program looks and runs. */
+static void assert_idle(loop_t *loop)
+{
+    int fd = loop_backend_fd(loop);
+    run_while_readable(loop, fd);
+    for (unsigned i = 0; i < 5; i++) {
+        assert_false(is_readable(fd, 5));
+        assert_result(loop_run_once(loop, 0), 0);
+    }
+}
+
+TEST(socket_operations_show_outside_when_they_would_complete_and_not_before)
+{
+    operation_t receiving = {0}, sending = {0}, accepting = {0}, timer = {0};
+    int         ends[2], full[2];
+    char        byte = 0;
+    loop_t     *loop = new_embeddable_loop();
+    int         listener = make_listener(AF_INET, 1);
+    make_tcp_pair(ends);
+    make_socketpair(full);
+    fill(full[0]);
+    assert_result(loop_timer_start(loop, begin(&timer), HOUR, 0, record), 0);
+    assert_result(loop_recv(loop, begin(&receiving), ends[0], &byte, 1, 0, record), 0);
+    assert_result(loop_send(loop, begin(&sending), full[0], "x", 1, 0, record), 0);
+    assert_result(loop_accept(loop, begin(&accepting), listener, NULL, NULL, 0, record), 0);
+    assert_idle(loop);
+    put(ends[1], "y", 1);
+    assert_result(await_outside(loop, &receiving), 1);
+    assert_int_equal(byte, 'y');
+    assert_idle(loop);
+    int client = dial(name_of(listener));
+    int accepted = (int)await_outside(loop, &accepting);
+    assert_true(accepted >= 0);
+    assert_idle(loop);
+    drain(full[1]);
+    assert_result(await_outside(loop, &sending), 1);
+    assert_idle(loop);
+    assert_result(loop_cancel(loop, &timer.request), 0);
+    assert_result(await_outside(loop, &timer), LOOP_ECANCELED);
+    close_both(ends);
+    close_both(full);
+    close(client);
+    close(accepted);
+    close(listener);
+    end_loop(loop);
+}
+
+/* ---- one loop in another --------------------------------------------------------------------- */
+
+static void run_inner_loop(loop_t *loop, loop_request_t *request, int64_t result)
+{
+    (void)loop;
+    CHECK(result == LOOP_READABLE || (result == LOOP_ECANCELED && (request->flags & LOOP_MORE) == 0));
+    if (result == LOOP_READABLE) {
+        CHECK(loop_run_once(request->user, 0) >= 0);
+    }
+}
+
+LOOP_TEST(a_loop_can_be_watched_by_another_one)
+{
+    poster_t       poster = {.loop = new_embeddable_loop()};
+    loop_request_t watch = {.user = poster.loop};
+    operation_t    receiving = {0};
+    int            ends[2];
+    char           byte;
+    make_socketpair(ends);
+    assert_result(loop_add_fd(loop, &watch, loop_backend_fd(poster.loop), LOOP_READABLE, run_inner_loop), 0);
+    for (unsigned i = 0; i < 20; i++) {
+        assert_result(loop_recv(poster.loop, begin(&receiving), ends[0], &byte, 1, 0, record), 0);
+        pthread_t thread = start_thread(post_after_a_moment, &poster);
+        run_until(loop, &poster.posts, i + 1);
+        join_thread(thread);
+        put(ends[1], "x", 1);
+        run_until(loop, &receiving.completions, 1);
+        assert_result(receiving.result, 1);
+    }
+    assert_result(loop_remove_fd(loop, &watch), 0);
+    run(loop);
+    close_both(ends);
+    end_loop(poster.loop);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -231,10 +362,13 @@ int main(void)
         GUARDED(what_was_submitted_before_the_first_call_makes_the_descriptor_readable),
         GUARDED(readiness_of_a_descriptor_shows_outside),
         GUARDED(a_tick_of_another_thread_wakes_the_outer_loop),
+        GUARDED(a_post_of_another_thread_wakes_the_outer_loop),
         GUARDED(work_that_is_done_wakes_the_outer_loop),
         GUARDED(the_timeout_tells_when_the_next_timer_is_due),
         GUARDED(poll_drives_timers_descriptors_and_files),
         GUARDED(loop_run_works_on_an_embeddable_loop),
+        GUARDED(socket_operations_show_outside_when_they_would_complete_and_not_before),
+        GUARDED(a_loop_can_be_watched_by_another_one),
     };
     return RUN_SUITE(tests);
 }

@@ -111,6 +111,33 @@ LOOP_TEST(several_descriptors_travel_together)
     close_both(ends);
 }
 
+LOOP_TEST(a_receive_of_all_with_room_for_descriptors_ends_with_the_first_bytes)
+{
+    parcel_t      parcel, received;
+    int           ends[2], passed[MOST_PASSED];
+    const int     fd = STDERR_FILENO;
+    struct msghdr plain = {.msg_iov = &received.vector, .msg_iovlen = 1};
+    make_socketpair(ends);
+    put(ends[0], "without", 7);
+    assert_result(RESULT_OF(loop, loop_recvmsg, ends[1], empty_parcel(&received, 2), MSG_WAITALL), 7);
+    assert_int_equal(unpack(&received, passed), 0);
+    assert_result(RESULT_OF(loop, loop_sendmsg, ends[0], pack(&parcel, "with", &fd, 1), 0), 4);
+    assert_result(RESULT_OF(loop, loop_recvmsg, ends[1], empty_parcel(&received, 2), MSG_WAITALL), 4);
+    assert_int_equal(unpack(&received, passed), 1);
+    close(passed[0]);
+
+    operation_t receiving = {0}; /* without room it waits for all */
+    received.vector.iov_len = 7;
+    assert_result(loop_recvmsg(loop, begin(&receiving), ends[1], &plain, MSG_WAITALL, record), 0);
+    put(ends[0], "thre", 4);
+    run_for(loop, 2 * MILLISECOND);
+    assert_int_equal(completions_of(&receiving), 0);
+    put(ends[0], "ads", 3);
+    assert_result(await(loop, &receiving), 7);
+    assert_memory_equal(received.bytes, "threads", 7);
+    close_both(ends);
+}
+
 LOOP_TEST(descriptors_that_do_not_fit_are_dropped_as_by_the_blocking_call)
 {
     for (size_t room = 0; room <= 2; room += 2) {
@@ -314,6 +341,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         GUARDED(a_descriptor_is_passed_and_closed_on_exec_if_asked),
         GUARDED(several_descriptors_travel_together),
+        GUARDED(a_receive_of_all_with_room_for_descriptors_ends_with_the_first_bytes),
         GUARDED(descriptors_that_do_not_fit_are_dropped_as_by_the_blocking_call),
         GUARDED(a_bad_descriptor_is_refused_and_nothing_is_sent),
         GUARDED(credentials_tell_who_sent),

@@ -1,7 +1,7 @@
 /*
- * count_calls BACKEND reads|echo|shots WIDTH ROUNDS: a known number of operations between two marks that a tracer
- * sees, for test/count_calls.py. All happens on one thread, the other end of the echo included, so that no
- * scheduling has a part in it. Exits with 77 when the backend cannot be had.
+ * count_calls BACKEND reads|echo|shots WIDTH ROUNDS: a known number of operations between two marks that a
+ * tracer sees, for test/count_calls.py. All happens on one thread, the other end of the echo included, so
+ * that no scheduling has a part in it. Exits with 77 when the backend cannot be had.
  *
  * SPDX-License-Identifier: MIT
  */

@@ -41,8 +41,8 @@ type Backend interface {
 	// Flush hands to the kernel what was started since the last call, as far as that was put off. It reports
 	// whether the kernel might have something to say, so that a look is worth a system call.
 	Flush() (expectant bool)
-	// Submit makes sure that what Flush handed over is with the kernel, and reports whether it is. Wait does so by
-	// itself.
+	// Submit makes sure that what Flush handed over is with the kernel, and reports whether it is. Wait does
+	// so by itself.
 	Submit() bool
 	// Wait waits for the kernel, at most timeoutNs (0: not at all, < 0: no limit), and remembers what it
 	// said. It is called without the lock, and returns a negative errno when the kernel interface is

@@ -14,7 +14,7 @@ const Blocks = int64(-1) << 32
 const StepsAtOnce = 4
 
 const (
-	copyMost = 32 << 10 // up to this size it costs less to copy a part of a file than to have the kernel send it
+	copyMost = 32 << 10 // up to this size it costs less to copy a part of a file than to have it sent
 	fileMost = 1 << 20  // sent from a file at a time
 )
 
@@ -93,8 +93,9 @@ func (d *Direct) send(r *request.Request) int64 {
 	return n
 }
 
-// Stalls reports, and notes, whether a send or connect that would block waits for what no readiness tells of: room
-// in the queue of a Unix socket which it is not connected to. All that helps is to try again after a moment.
+// Stalls reports, and notes, whether a send or connect that would block waits for what no readiness tells of:
+// room in the queue of a Unix socket which it is not connected to. All that helps is to try again after a
+// moment.
 func (d *Direct) Stalls(r *request.Request) bool {
 	if r.Op != request.OpConnect && (r.Op != request.OpSend || r.Message == 0) {
 		return false
@@ -156,8 +157,10 @@ func (d *Direct) SendfileBlocking(r *request.Request) int64 {
 	return d.sendCopy(r, n)
 }
 
+type readCall func(fd int, iov uintptr, count int, offset int64) int64
+
 // read reads the next part of a file into the buffer.
-func (d *Direct) read(r *request.Request, call func(fd int, iov uintptr, count int, offset int64) int64) int64 {
+func (d *Direct) read(r *request.Request, call readCall) int64 {
 	d.space()
 	d.vector = request.Iovec{Base: address(d.buffer), Length: min(r.Length, copyMost)}
 	return call(int(r.OtherFd()), uintptr(unsafe.Pointer(&d.vector)), 1, r.Offset)

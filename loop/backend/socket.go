@@ -71,8 +71,8 @@ func checkMessage(r *request.Request, flagsRight bool) int64 {
 	return 0
 }
 
-// MessageFlags returns the flags of a receive or send as the kernel takes them. Going on until all is moved is
-// our work, so that it is the same everywhere; io_uring's own way gives the same bytes twice to a peek.
+// MessageFlags returns the flags of a receive or send as the kernel takes them. Going on until all is moved
+// is our work, so that it is the same everywhere; io_uring's own way gives the same bytes twice to a peek.
 func MessageFlags(r *request.Request) uint32 {
 	return r.Mode &^ (request.Multishot | request.SendAll | sys.MsgDontWait | sys.MsgWaitAll)
 }
@@ -88,8 +88,8 @@ func goesOn(r *request.Request) bool {
 	return false
 }
 
-// mayGoOn reports whether the first bytes of a receive may be followed by others: not a datagram, and not what may
-// come with descriptors, for those of later bytes would be lost.
+// mayGoOn reports whether the first bytes of a receive may be followed by others: not a datagram, and not
+// what may come with descriptors, for those of later bytes would be lost.
 func mayGoOn(kernel sys.Kernel, r *request.Request) bool {
 	fd := int(r.Fd)
 	return kernel.IsTCP(fd) || kernel.IsStream(fd) && !takesControlData(r)
@@ -146,8 +146,8 @@ type Step struct {
 	Length  uint64
 }
 
-// NextStep returns the operands of the next call of a receive or send. A message of which a part is moved goes
-// on without its address and control data, and a buffer that was moved in part goes on its own: so the
+// NextStep returns the operands of the next call of a receive or send. A message of which a part is moved
+// goes on without its address and control data, and a buffer that was moved in part goes on its own: so the
 // program's memory stays as it is.
 func NextStep(r *request.Request) Step {
 	switch {
@@ -174,8 +174,8 @@ func NextStep(r *request.Request) Step {
 	return Step{Message: uintptr(unsafe.Pointer(&r.OwnMessage))}
 }
 
-// AskAddress tells the kernel how much room there is for the address of the next connection: an accept before may
-// have left the length of another one there.
+// AskAddress tells the kernel how much room there is for the address of the next connection: an accept before
+// may have left the length of another one there.
 func AskAddress(r *request.Request) {
 	if r.Address != 0 && r.Length != 0 {
 		*(*uint32)(pointer(uintptr(r.Length))) = r.OwnMessage.NameLength

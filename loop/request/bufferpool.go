@@ -5,8 +5,9 @@ import (
 	"unsafe"
 )
 
-// BufferPool is memory from which receives take a buffer when bytes have arrived. The program makes it through
-// capi, and gives buffers back on any thread. Each worker has a share of its own, so taking needs no lock.
+// BufferPool is memory from which receives take a buffer when bytes have arrived. The program makes it
+// through capi, and gives buffers back on any thread. Each worker has a share of its own, so taking needs no
+// lock.
 //
 // Buffers are known by their numbers, from 1 on; 0 = none.
 type BufferPool struct {
@@ -97,7 +98,8 @@ func (r *Request) Hold(number, length uint32) {
 	r.Held = uint64(first) | uint64(number)<<32
 }
 
-// Show makes the oldest filled buffer the one that the request shows, and returns its length; ok = there is one.
+// Show makes the oldest filled buffer the one that the request shows, and returns its length; ok = there is
+// one.
 func (r *Request) Show() (length int64, ok bool) {
 	number := uint32(r.Held)
 	if number == 0 {

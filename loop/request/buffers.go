@@ -74,7 +74,8 @@ const (
 	shutdownRead  = 0
 )
 
-// OtherFd is the second descriptor of a transfer between two: the file of OpSendfile, the far end of OpSplice.
+// OtherFd is the second descriptor of a transfer between two: the file of OpSendfile, the far end of
+// OpSplice.
 func (r *Request) OtherFd() int64 { return int64(r.OwnMessage.Name) }
 
 // OtherOffset is the position in that.

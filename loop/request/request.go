@@ -73,7 +73,7 @@ const (
 	MarkCancelSent                      // the kernel was asked to end it
 	MarkBuffer                          // shows a buffer of its pool
 	MarkBegun                           // an OpConnect that is under way
-	MarkStalled                         // waits for what no readiness tells of: it is tried again after a moment
+	MarkStalled                         // no readiness tells of what it waits for: it is tried again
 	MarkStarved                         // a receive that found no buffer: not before there is something again
 	MarkEnded                           // a receive of many shots; Offset is its last result
 )

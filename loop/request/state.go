@@ -19,7 +19,7 @@ package request
 //	Finish    Queued, Active, Shot Done   the worker: the last result; Held when Control is set
 //	Release   Held                 Done   the worker, when the control message came in
 //	Withdraw  Queued               Free   loop_cancel_on_next_tick (worker locked), unless Control is set
-//	Deliver   Done                 Free   the delivering thread, just before the callback (capi/state.h in C)
+//	Deliver   Done                 Free   the delivering thread, before the callback (capi/state.h in C)
 //
 // A cancel or a change of events does not move the request: it sets Control (and why) while the phase is
 // Queued, Active or Shot, and pushes the request on the control list of its worker's mailbox. Control stays
@@ -141,8 +141,8 @@ func (r *Request) Admit(worker int) Admission {
 	return InFlight
 }
 
-// Refund frees a request that was admitted and is refused after all. False: a control message for it is on its
-// way, so it must be pushed.
+// Refund frees a request that was admitted and is refused after all. False: a control message for it is on
+// its way, so it must be pushed.
 func (r *Request) Refund() bool {
 	for {
 		word := r.state.Load()

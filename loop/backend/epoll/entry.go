@@ -45,8 +45,8 @@ type entry struct {
 // edge reports whether the registration stays armed after an event.
 func (e *entry) edge() bool { return e.edgeWatches > 0 || e.deaf }
 
-// connecting reports whether the descriptor is about to be connected. Other operations are not tried meanwhile: they
-// would take the error that is meant for the connect.
+// connecting reports whether the descriptor is about to be connected. Other operations are not tried
+// meanwhile: they would take the error that is meant for the connect.
 func (e *entry) connecting() bool {
 	first := e.waiters[writing].First()
 	return first != nil && first.Op == request.OpConnect

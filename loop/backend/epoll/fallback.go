@@ -1,6 +1,7 @@
 package epoll
 
 import (
+	"slices"
 	"sync"
 
 	"github.com/libloop/libloop/loop/internal/sys"
@@ -11,7 +12,7 @@ type pollSet struct {
 	kernel  sys.Kernel
 	control int    // eventfd: the set changed
 	wake    func() // wakes the worker: there are events; any thread
-	thread  *sys.Thread
+	thread  sys.Thread
 
 	mu      sync.Mutex
 	watched map[int]polledFd
@@ -61,7 +62,7 @@ func (b *Backend) collectFallback() {
 
 func startPollSet(kernel sys.Kernel, control int, wake func()) *pollSet {
 	s := &pollSet{kernel: kernel, control: control, wake: wake, watched: make(map[int]polledFd)}
-	s.thread = sys.StartThread("loop-poll", s.run)
+	s.thread = kernel.StartThread("loop-poll", s.run)
 	return s
 }
 
@@ -114,6 +115,9 @@ func (s *pollSet) run() {
 		}
 		for _, p := range s.watched {
 			asked = append(asked, p)
+		}
+		slices.SortFunc(asked, func(a, b polledFd) int { return a.fd - b.fd }) // so that a run can be repeated
+		for _, p := range asked {
 			fds = append(fds, sys.PollFd{Fd: int32(p.fd), Events: int16(p.events)})
 		}
 		s.mu.Unlock()

@@ -6,7 +6,8 @@ import (
 	"github.com/libloop/libloop/loop/request"
 )
 
-// startSocket begins an operation on a socket: at once if it does not block, otherwise behind those that wait.
+// startSocket begins an operation on a socket: at once if it does not block, otherwise behind those that
+// wait.
 func (b *Backend) startSocket(r *request.Request) {
 	if errno := backend.CheckSocket(r); errno < 0 {
 		b.sink.Finish(r, errno)
@@ -154,8 +155,8 @@ func (b *Backend) returnSocket(r *request.Request) {
 
 // An accept or receive of many shots keeps its registration armed, as an edge-triggered watch does: a message
 // then costs one receive and its share of a wait. r.Offset says how many bytes a receive would have got if
-// more had been there: after a shorter one an edge will tell of the next. That is so for TCP, but for urgent data;
-// a Unix stream ends a receive behind a message with descriptors.
+// more had been there: after a shorter one an edge will tell of the next. That is so for TCP, but for urgent
+// data; a Unix stream ends a receive behind a message with descriptors.
 
 // startShots begins one.
 func (b *Backend) startShots(e *entry, r *request.Request) {

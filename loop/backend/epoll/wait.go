@@ -43,8 +43,8 @@ func (b *Backend) await(e *entry, r *request.Request) {
 	b.renew(e)
 }
 
-// beginWatch keeps the registration of an entry armed while an edge-triggered watch, or an accept or receive of
-// many shots, is in flight.
+// beginWatch keeps the registration of an entry armed while an edge-triggered watch, or an accept or receive
+// of many shots, is in flight.
 func (b *Backend) beginWatch(e *entry, r *request.Request) {
 	if isEdge(r) {
 		e.edgeWatches++
@@ -213,7 +213,8 @@ func (b *Backend) serve(e *entry, events uint32) {
 }
 
 // listen prepares an entry for its next event. An error or hang-up that did not help those who wait would be
-// reported again and again (an error does as long as a queue of errors is not read): then only an edge counts.
+// reported again and again (an error does as long as a queue of errors is not read): then only an edge
+// counts.
 func (b *Backend) listen(e *entry, events uint32) {
 	deaf := !e.empty() && events&(sys.EpollIn|sys.EpollOut) == 0
 	if e.deaf && !deaf && e.edgeWatches == 0 {

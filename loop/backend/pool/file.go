@@ -70,8 +70,8 @@ func (p *Pool) sendfile(r *request.Request) int64 {
 	return direct.SendfileBlocking(r)
 }
 
-// splice splices from or to what may block. Somebody else may have been faster; then it is tried again after a
-// moment.
+// splice splices from or to what may block. Somebody else may have been faster; then it is tried again after
+// a moment.
 func (p *Pool) splice(r *request.Request) int64 {
 	n := backend.SpliceNow(p.kernel, r)
 	if n == sys.EAGAIN {

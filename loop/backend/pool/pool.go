@@ -172,7 +172,8 @@ func (p *Pool) transfers(fd int64) bool {
 }
 
 func isTransfer(r *request.Request) bool {
-	return r.Op == request.OpRead || r.Op == request.OpWrite || r.Op >= request.OpAccept && r.Op != request.OpName
+	isFile := r.Op == request.OpRead || r.Op == request.OpWrite
+	return isFile || r.Op >= request.OpAccept && r.Op != request.OpName
 }
 
 func (p *Pool) isHeld(r *request.Request) bool {

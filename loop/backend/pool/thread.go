@@ -14,7 +14,7 @@ const (
 // thread is one thread of a pool. It sleeps on a futex of its own rather than in the Go scheduler: waking
 // the newest sleeper is a single system call, and no goroutine changes threads.
 type thread struct {
-	system *sys.Thread
+	system sys.Thread
 	signal uint32 // futex: 1 = there is work, or the pool closes
 	left   bool
 
@@ -141,7 +141,7 @@ func (p *Pool) spawn() *thread {
 	t := &thread{fd: noFd}
 	p.started = append(kept, t)
 	p.threads++
-	t.system = sys.StartThread("loop-blocking", func() { p.run(t) })
+	t.system = p.kernel.StartThread("loop-blocking", func() { p.run(t) })
 	return t
 }
 
@@ -210,6 +210,7 @@ func (p *Pool) look(room [classes]int) bool {
 				return true
 			}
 		}
+		p.kernel.Relax()
 	}
 	return false
 }

@@ -107,9 +107,10 @@ func (g *group) publish() {
 	atomic.StoreUint32(word, uint32(g.buffers[0].ID)|uint32(g.tail)<<16)
 }
 
-// fillPooled translates a receive into a buffer of a pool. When there is no buffer it must not be tried before
-// there is something to receive, or it would fail for want of one. (With a buffer it must: the kernel does not look
-// behind the first bytes of a receive of many shots that waited first, and so misses the end that is there.)
+// fillPooled translates a receive into a buffer of a pool. When there is no buffer it must not be tried
+// before there is something to receive, or it would fail for want of one. (With a buffer it must: the kernel
+// does not look behind the first bytes of a receive of many shots that waited first, and so misses the end
+// that is there.)
 func (b *Backend) fillPooled(sqe *sys.RingSqe, r *request.Request) {
 	g := b.groups[r.Pool.Slot]
 	g.refill()
@@ -126,7 +127,8 @@ func (b *Backend) fillPooled(sqe *sys.RingSqe, r *request.Request) {
 	r.Marks |= request.MarkArmed
 }
 
-// completePooled handles a completion of a receive into a buffer. It may come while a shot is being delivered.
+// completePooled handles a completion of a receive into a buffer. It may come while a shot is being
+// delivered.
 func (b *Backend) completePooled(r *request.Request, result int64, flags uint32) {
 	g := b.groups[r.Pool.Slot]
 	if flags&sys.RingCqeBuffer != 0 {
@@ -168,8 +170,8 @@ func (b *Backend) disarmed(r *request.Request, g *group, result int64) {
 	}
 }
 
-// endPooled notes the last result of a receive. That there is no buffer says nothing of what there is to receive:
-// it may be the end, or an error.
+// endPooled notes the last result of a receive. That there is no buffer says nothing of what there is to
+// receive: it may be the end, or an error.
 func (b *Backend) endPooled(r *request.Request, g *group, result int64) {
 	if result == sys.ENOBUFS {
 		result = b.direct.ReceivePooled(r, g.worker)
@@ -181,8 +183,8 @@ func (b *Backend) endPooled(r *request.Request, g *group, result int64) {
 	r.Offset = result
 }
 
-// worthAnotherTry reports whether a receive that failed may go on: there are buffers again, or will be when the
-// filled ones have been shown; or the thread that submitted it has ended.
+// worthAnotherTry reports whether a receive that failed may go on: there are buffers again, or will be when
+// the filled ones have been shown; or the thread that submitted it has ended.
 func worthAnotherTry(r *request.Request, g *group, errno int64) bool {
 	switch errno {
 	case sys.ENOBUFS:

@@ -7,8 +7,8 @@ import (
 	"github.com/libloop/libloop/loop/request"
 )
 
-// isDirect reports whether an operation is made by calls that do not block, and has the ring wait for readiness
-// only: the kernel has no opcode for it, or one that occupies a thread.
+// isDirect reports whether an operation is made by calls that do not block, and has the ring wait for
+// readiness only: the kernel has no opcode for it, or one that occupies a thread.
 func isDirect(r *request.Request) bool {
 	switch r.Op {
 	case request.OpShutdown, request.OpSendfile, request.OpSplice:
@@ -98,9 +98,9 @@ func (b *Backend) completeSocket(r *request.Request, result int64) {
 	b.endStep(r, result)
 }
 
-// noteReadiness notes what a poll found before another try. An error or hang-up that is reported without being
-// asked for may be so for ever (an error is as long as a queue of errors is not read): if the try comes to nothing,
-// the next one takes a moment.
+// noteReadiness notes what a poll found before another try. An error or hang-up that is reported without
+// being asked for may be so for ever (an error is as long as a queue of errors is not read): if the try comes
+// to nothing, the next one takes a moment.
 func noteReadiness(r *request.Request, events int64) {
 	r.Marks &^= request.MarkStalled
 	if uint32(events)&transferEvents(r) == 0 {
@@ -137,9 +137,9 @@ func (b *Backend) cancelSplices(e *entry, fd int64) (n int64) {
 // endStep goes on with an operation after a step of it, or ends it.
 func (b *Backend) endStep(r *request.Request, n int64) {
 	switch {
-	case r.Op == request.OpAccept && r.IsSocketShots() && n == sys.ECONNABORTED && !r.Marked(request.MarkCancel):
+	case r.IsSocketShots() && n == sys.ECONNABORTED && !r.Marked(request.MarkCancel):
 		b.issue(r)
-	case r.Op == request.OpAccept && r.IsSocketShots() && n >= 0:
+	case r.IsSocketShots() && n >= 0:
 		b.sink.Shoot(r, n)
 	case !backend.Advance(b.kernel, r, n):
 		b.sink.Finish(r, backend.Result(r, n))

@@ -9,8 +9,8 @@ import (
 // The kernel gets one write at a time for each descriptor at its current position; the others queue. Each
 // one that found a full socket would wait in the kernel, and all would wake when there is room for one. The
 // writes that have queued for a stream go together, as one submission, the bundle: many short writes cost
-// little more than a long one. For sockets that keep no order anyway, writesAtOnce go side by side; but not for a
-// file, whose position the kernel takes when it begins a write, and moves when that ends.
+// little more than a long one. For sockets that keep no order anyway, writesAtOnce go side by side; but not
+// for a file, whose position the kernel takes when it begins a write, and moves when that ends.
 const writesAtOnce = 64
 
 // startWrite hands a write to the kernel, or queues it.

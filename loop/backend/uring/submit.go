@@ -208,8 +208,8 @@ func (b *Backend) unlist(r *request.Request) {
 	b.countStream(r, -1)
 }
 
-// countStream keeps the number of reads and writes that those behind them on their descriptor wait for, and of
-// splices.
+// countStream keeps the number of reads and writes that those behind them on their descriptor wait for, and
+// of splices.
 func (b *Backend) countStream(r *request.Request, change int) {
 	if r.Op == request.OpSplice {
 		b.splices += change

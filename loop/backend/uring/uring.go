@@ -56,7 +56,7 @@ type entry struct {
 	queue    request.List // writes that wait for others to end
 	readers  request.List // reads that wait for another one to end
 	reads    int          // those at the current position that the kernel or the backlog has
-	writes   int          // the same of writes, apart from the bundle; and a part of a file that the pool sends
+	writes   int          // the same of writes, apart from the bundle; and what the pool has to send
 	bundled  int          // how many of the queue are in the bundle that the kernel has
 	alone    bool         // the next write must not go in a bundle
 	closings uint32       // counts loop_close; a watch that began before one does not resume

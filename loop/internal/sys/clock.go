@@ -9,9 +9,8 @@ import _ "unsafe" // for go:linkname
 //go:linkname nanotime runtime.nanotime
 func nanotime() int64
 
-// Relax passes some hundred nanoseconds without keeping the processor busy, between two looks at memory that
-// another thread is about to change.
-func Relax() {
+// Relax implements Kernel.
+func (Linux) Relax() {
 	const pauses = 4
 	procyield(pauses)
 }

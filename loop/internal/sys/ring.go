@@ -101,8 +101,8 @@ type RingCqe struct {
 	Flags    uint32
 }
 
-// RingBuffer is a buffer that the kernel may choose. In the first place of a ring of buffers Tail says how many
-// were put there in all.
+// RingBuffer is a buffer that the kernel may choose. In the first place of a ring of buffers Tail says how
+// many were put there in all.
 type RingBuffer struct {
 	Address uint64
 	Length  uint32

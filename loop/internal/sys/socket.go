@@ -41,8 +41,8 @@ func (Linux) AcceptNow(fd int, address, length uintptr) int64 {
 	return fast(unix.SYS_ACCEPT4, uintptr(fd), address, length, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0, 0)
 }
 
-// Connect implements Kernel. A connect that a signal interrupted goes on by itself, and cannot be repeated: the
-// second call tells that the first is under way.
+// Connect implements Kernel. A connect that a signal interrupted goes on by itself, and cannot be repeated:
+// the second call tells that the first is under way.
 func (Linux) Connect(fd int, address uintptr, length uint32) int64 {
 	value, _, errno := unix.Syscall(unix.SYS_CONNECT, uintptr(fd), address, uintptr(length))
 	if errno == unix.EINTR {
@@ -88,7 +88,8 @@ func (Linux) Shutdown(fd int, how uint32) int64 {
 // Sendfile implements Kernel.
 func (Linux) Sendfile(out, in int, offset *int64, count uint64) int64 {
 	mask := blockPipeSignal()
-	n := slow(unix.SYS_SENDFILE, uintptr(out), uintptr(in), uintptr(unsafe.Pointer(offset)), uintptr(count), 0, 0)
+	n := slow(unix.SYS_SENDFILE, uintptr(out), uintptr(in), uintptr(unsafe.Pointer(offset)), uintptr(count),
+		0, 0)
 	unblockPipeSignal(mask, n, count)
 	return n
 }
@@ -107,16 +108,16 @@ type signalMask uint64
 
 const pipeSignal signalMask = 1 << (unix.SIGPIPE - 1)
 
-// blockPipeSignal blocks SIGPIPE, for a call that raises it for a broken pipe and takes no flag against it, and
-// returns the mask before.
+// blockPipeSignal blocks SIGPIPE, for a call that raises it for a broken pipe and takes no flag against it,
+// and returns the mask before.
 func blockPipeSignal() (before signalMask) {
 	block := pipeSignal
 	setMask(unix.SIG_BLOCK, &block, &before)
 	return before
 }
 
-// unblockPipeSignal takes the signal that the call may have raised, and restores the mask. A call that has moved a
-// part before it met the broken pipe says nothing of that.
+// unblockPipeSignal takes the signal that the call may have raised, and restores the mask. A call that has
+// moved a part before it met the broken pipe says nothing of that.
 func unblockPipeSignal(before signalMask, n int64, count uint64) {
 	if before&pipeSignal != 0 {
 		return

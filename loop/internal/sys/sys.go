@@ -65,7 +65,8 @@ type Kernel interface {
 	SendMessage(fd int, message uintptr, flags uint32) int64
 	// Shutdown ends one or both directions of a connection.
 	Shutdown(fd int, how uint32) int64
-	// Sendfile sends from a file, without SIGPIPE, and moves the offset; it may block as the two descriptors do.
+	// Sendfile sends from a file, without SIGPIPE, and moves the offset; it may block as the two descriptors
+	// do.
 	Sendfile(out, in int, offset *int64, count uint64) int64
 	// Splice moves bytes between a pipe and another descriptor, without SIGPIPE and without waiting for a
 	// pipe, and moves the offsets; it may block as the other descriptor does. nil is the current position.
@@ -108,8 +109,9 @@ type Kernel interface {
 	RingEnable(fd int) int64
 	// RingLimitThreads sets how many threads of the kernel may work on files for this ring at a time.
 	RingLimitThreads(fd int, files uint32) int64
-	// RingMapBuffers makes memory for a ring of buffers, which RingUnmap frees; RingRegisterBuffers gives such a
-	// ring, of entries places, to the kernel under the number of a group, and RingUnregisterBuffers takes it back.
+	// RingMapBuffers makes memory for a ring of buffers, which RingUnmap frees; RingRegisterBuffers gives
+	// such a ring, of entries places, to the kernel under the number of a group, and RingUnregisterBuffers
+	// takes it back.
 	RingMapBuffers(length uintptr) (memory uintptr, errno int64)
 	RingRegisterBuffers(fd int, group uint16, memory uintptr, entries uint32) int64
 	RingUnregisterBuffers(fd int, group uint16) int64
@@ -122,6 +124,21 @@ type Kernel interface {
 	FutexWait(word *uint32, value uint32, timeoutNs int64)
 	// FutexWake wakes one sleeper on word.
 	FutexWake(word *uint32)
+
+	// StartThread runs a function on a thread of its own, which ends with it. The name shows in ps and
+	// debuggers (15 bytes at most).
+	StartThread(name string, run func()) Thread
+	// Relax passes some hundred nanoseconds without keeping the processor busy, between two looks at memory
+	// that another thread is about to change.
+	Relax()
+}
+
+// Thread is an operating system thread of the engine's own: a loop thread or one of the blocking pool.
+type Thread interface {
+	// Join waits until the thread is gone. Call it once run is about to return, or it waits that long.
+	Join()
+	// Gone reports whether the thread has ended.
+	Gone() bool
 }
 
 // Errno values that the engine looks at, negated as the kernel returns them.

@@ -8,8 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Thread is an operating system thread of the engine's own: a loop thread or one of the blocking pool.
-type Thread struct {
+// thread is a thread of Linux.
+type thread struct {
 	id atomic.Int32
 }
 
@@ -17,17 +17,16 @@ type Thread struct {
 // thread that does not end with the goroutine that is locked to it: the runtime parks it for ever.
 var firstThread = unix.Gettid()
 
-// StartThread runs a function on a thread of its own, which ends with it. The name shows in ps and debuggers
-// (15 bytes at most).
-func StartThread(name string, run func()) *Thread {
-	t := &Thread{}
+// StartThread implements Kernel.
+func (Linux) StartThread(name string, run func()) Thread {
+	t := &thread{}
 	go t.begin(name, run, func() {})
 	return t
 }
 
 // begin takes a thread and keeps it: the thread ends with the goroutine that is locked to it. On the first
 // thread it begins again while it occupies that one, so that it gets another.
-func (t *Thread) begin(name string, run, begun func()) {
+func (t *thread) begin(name string, run, begun func()) {
 	runtime.LockOSThread()
 	if unix.Gettid() == firstThread {
 		elsewhere := make(chan struct{})
@@ -42,8 +41,8 @@ func (t *Thread) begin(name string, run, begun func()) {
 	run()
 }
 
-// Join waits until the thread is gone. Call it once run is about to return, or it waits that long.
-func (t *Thread) Join() {
+// Join implements Thread.
+func (t *thread) Join() {
 	for t.id.Load() == 0 {
 		runtime.Gosched()
 	}
@@ -56,8 +55,8 @@ func (t *Thread) Join() {
 	}
 }
 
-// Gone reports whether the thread has ended.
-func (t *Thread) Gone() bool {
+// Gone implements Thread.
+func (t *thread) Gone() bool {
 	return unix.Tgkill(unix.Getpid(), int(t.id.Load()), 0) != nil
 }
 
