@@ -160,6 +160,7 @@ static int append(loop_t *loop, struct posts *posts, uint32_t number) {
         int error;
         if (newest == IDLE && !counted) {
             count_tick(loop);
+            atomic_thread_fence(memory_order_seq_cst); /* before the look, which is an acquire */
             counted = true;
             if ((error = check_loop(loop)) < 0) {
                 put_free(posts, number);

@@ -60,13 +60,23 @@ func (e *entry) empty() bool {
 	return e.waiters[reading].Empty() && e.waiters[writing].Empty() && e.waiters[either].Empty()
 }
 
+// wants reports whether somebody waits for a direction. While the pool has what comes first, those who transfer
+// do not: what they would be told of again and again does not help them.
+func (e *entry) wants(d direction, busy bool) bool {
+	r := e.waiters[d].First()
+	for busy && r != nil && waitsOf(r) == 0 {
+		r = r.Next
+	}
+	return r != nil
+}
+
 // interest returns the epoll events that the waiters want.
 func (e *entry) interest() uint32 {
 	asked := e.edgeEvents
-	if !e.waiters[reading].Empty() {
+	if e.wants(reading, e.accepting) {
 		asked |= request.Readable
 	}
-	if !e.waiters[writing].Empty() && (!e.busy || e.waits > 0) {
+	if e.wants(writing, e.busy) {
 		asked |= request.Writable
 	}
 	for r := e.waiters[either].First(); r != nil; r = r.Next {

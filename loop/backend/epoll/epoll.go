@@ -232,6 +232,7 @@ func (b *Backend) block(r *request.Request) {
 	case r.Op >= request.OpAccept && r.IsStreamWrite():
 		b.table.Find(r.Fd).busy = true
 	}
+	r.TellPool()
 	b.pool.Submit(pool.Files, r)
 }
 

@@ -38,6 +38,7 @@ func (b *Backend) await(e *entry, r *request.Request) {
 	if r.Op == request.OpWatch {
 		r.Generation = e.closings
 		b.beginWatch(e, r)
+		e.latched = 0 // of the time before; the look that follows tells what holds
 	}
 	b.enlist(e, r)
 	b.renew(e)
@@ -171,8 +172,9 @@ func (b *Backend) Modify(r *request.Request, events uint32) {
 	}
 	if waiting {
 		b.enlist(e, r)
-		b.renew(e)
 	}
+	e.latched = 0 // what was latched for nobody must not be told now; the look tells what holds
+	b.renew(e)
 }
 
 // renew asks that the kernel look at the descriptor again before the next wait; queue only that the

@@ -9,7 +9,7 @@ import (
 // performFile makes the system call of an operation, however long it takes.
 func (p *Pool) performFile(r *request.Request) int64 {
 	fd := int(r.Fd)
-	if r.Marked(request.MarkStalled) {
+	if r.Told(request.MarkStalled) {
 		p.kernel.Poll(nil, napMs)
 		return sys.EAGAIN
 	}
@@ -21,7 +21,7 @@ func (p *Pool) performFile(r *request.Request) int64 {
 		iov, count := r.Buffers()
 		return p.kernel.Write(fd, iov, count, r.Offset)
 	case request.OpOpen:
-		if r.Marked(request.MarkBlocked) && p.missedWriter(int(r.Offset)) {
+		if r.Told(request.MarkBlocked) && p.missedWriter(int(r.Offset)) {
 			return r.Offset
 		}
 		return p.kernel.Open(fd, r.Address, int(int32(r.Length)), r.Mode)

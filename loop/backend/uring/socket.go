@@ -2,7 +2,6 @@ package uring
 
 import (
 	"github.com/libloop/libloop/loop/backend"
-	"github.com/libloop/libloop/loop/backend/pool"
 	"github.com/libloop/libloop/loop/internal/sys"
 	"github.com/libloop/libloop/loop/request"
 )
@@ -176,8 +175,7 @@ func (b *Backend) attempt(r *request.Request) {
 // blockSocket hands an operation to the pool. If it is a part of what is to be sent, the rest waits for it.
 func (b *Backend) blockSocket(r *request.Request) {
 	b.countStream(r, 1)
-	r.Marks |= request.MarkPooled
-	b.pool.Submit(pool.Files, r)
+	b.block(r)
 }
 
 // returnSocket goes on with an operation that the pool made, or tried to make.

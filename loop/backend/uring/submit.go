@@ -316,6 +316,7 @@ func (b *Backend) awaitReadiness(r *request.Request) {
 // block hands a request to the pool.
 func (b *Backend) block(r *request.Request) {
 	r.Marks |= request.MarkPooled
+	r.TellPool()
 	b.pool.Submit(pool.Files, r)
 }
 
