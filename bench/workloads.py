@@ -123,9 +123,8 @@ def at_least(bound, of, **more):
 
 # ---- echo and latency ---------------------------------------------------------------------------------
 
-ECHO_VARIANTS = {"libloop": ("watch", "read"), "asio": ("read", "wait"),
+ECHO_VARIANTS = {"libloop": ("watch", "read", "shots"), "asio": ("read", "wait"),
                  "raw_uring": ("linked", "multishot")}
-
 
 
 def echo(connections, size, quick=False):
