@@ -20,9 +20,9 @@ func (e *Engine) openBackends(config *Config) int64 {
 			return refusal(errno)
 		}
 	}
-	return e.openEach(func(w *worker) (backend.Backend, int64) {
+	return shortage(e.openEach(func(w *worker) (backend.Backend, int64) {
 		return epoll.New(e.kernel, w, e.pool)
-	})
+	}))
 }
 
 // refusal translates why io_uring cannot be had: the kernel, its configuration or a sandbox does not offer
@@ -31,6 +31,14 @@ func refusal(errno int64) int64 {
 	switch errno {
 	case sys.ENOSYS, sys.EPERM, sys.EINVAL:
 		return sys.ENOTSUP
+	}
+	return shortage(errno)
+}
+
+// shortage translates what says that there is no memory: a limit of watches, or of locked memory.
+func shortage(errno int64) int64 {
+	if errno == sys.ENOSPC || errno == sys.EAGAIN {
+		return sys.ENOMEM
 	}
 	return errno
 }

@@ -21,21 +21,23 @@ _Noreturn void guest_exec_fresh(const char *role);
 enum { GUEST_LOAD_WORKERS = 4 };
 
 /*
- * Ticks, timers, pipe traffic, file reads and blocking work, each request submitted again from its own
- * callback until guest_load_end. A wrong result, and a timer that fires early, ends the test.
+ * Ticks, timers, pipe and TCP traffic, file reads, blocking work, look-ups of names and posts, each submitted
+ * again from its own callback until guest_load_end. A wrong result, and a timer that fires early, ends the test.
  */
 typedef struct guest_load {
     loop_t              *loop;
     atomic_bool          ending;
-    atomic_uint_fast64_t ticks, timers, transfers, file_reads, works;
+    atomic_uint_fast64_t ticks, timers, transfers, file_reads, works, messages, look_ups, posts;
     void (*work)(loop_request_t *request); /* extra work of the test, or NULL */
 
-    loop_request_t tick, timer, transfer, file_read, workers[GUEST_LOAD_WORKERS];
+    loop_request_t tick, timer, transfer, file_read, message, look_up, workers[GUEST_LOAD_WORKERS];
     uint64_t       timer_start_ns;
-    bool           transfer_is_read;
-    char           byte;
-    int            pipe[2], file;
+    bool           transfer_is_read, message_is_received;
+    char           byte, message_byte;
+    int            pipe[2], socket[2], file;
     char           page[4096];
+
+    struct addrinfo *addresses;
 } guest_load_t;
 
 /* Submits the load to a loop that need not run yet. The memory must be zero and stay until the loop ended. */

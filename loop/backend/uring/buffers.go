@@ -66,8 +66,8 @@ func (b *Backend) openGroup(pool *request.BufferPool, worker int) (*group, int64
 	}
 	length := uintptr(entries) * unsafe.Sizeof(sys.RingBuffer{})
 	memory, errno := b.kernel.RingMapBuffers(length)
-	if errno < 0 {
-		return nil, errno
+	if errno < 0 { // whatever the call says
+		return nil, sys.ENOMEM
 	}
 	errno = b.kernel.RingRegisterBuffers(b.ring.fd, uint16(pool.Slot), memory, entries)
 	if errno < 0 {
