@@ -26,6 +26,12 @@ Usage: ./build.sh [VERB]
                         with REGEX only the CTest tests whose names match
   check                 format, vet, the public header in every language mode, exported symbols, house style
   bench [ARGUMENT]...   the benchmarks (bench/run.sh)
+  simulate [SECONDS] [SEED]  seeded programs on the simulated kernel (900 seconds); with SEED that one alone
+  mutants               planted errors, each of which the simulator has to find
+  fuzz [SECONDS]        the C interface, the engine and the HTTP server under fuzz (300 seconds for each)
+  soak [--minutes N]    everything mixed, with faults; memory, descriptors, threads and latency must stay flat
+  analyze               static analysis;  sanitize [CELL]...  the matrix of sanitizers
+  reliability [SECONDS] all of these, SECONDS (60) for each; writes docs/reliability.md
   install --prefix DIR  library, headers, pkg-config and CMake files; DESTDIR is honoured
   version               the version that include/loop.h states
   clean                 remove build/
@@ -288,11 +294,12 @@ c_test() {
 run_tests() {
     local regex=${1:-}
     need cmake ninja-build gcc g++ libc6-dev libcmocka-dev python3 strace binutils git pkg-config curl wrk \
-        libglib2.0-dev
+        libglib2.0-dev spin
     if [[ ! $regex ]]; then
         step "go vet" go vet ./...
         go_test go
         go_test go-race -race
+        step "models of the protocols" test/model/run.sh
     fi
     c_test release "$regex" -DCMAKE_BUILD_TYPE=RelWithDebInfo
     c_test sanitized "$regex" -DCMAKE_BUILD_TYPE=Debug -DLOOP_SANITIZE=address
@@ -409,6 +416,34 @@ bench() {
     exec bench/run.sh "$@"
 }
 
+# ---- campaigns: longer than the tests ----------------------------------------------------------------------
+
+simulate() {
+    local seconds=${1:-900} seed=${2:-}
+    go test ./loop -count=1 -run "^TestSim\$" -timeout 0 -v -args -sim.seconds="$seconds" \
+        ${seed:+-sim.seed="$seed"}
+}
+
+fuzz() {
+    local seconds=${1:-300} target
+    need clang gcc libc6-dev python3 curl wrk
+    lib
+    examples
+    test/fuzz/run.sh "$seconds"
+    for target in FuzzWheel:./loop/internal/wheel FuzzProgram:./loop; do
+        say "go test -fuzz ${target%%:*}"
+        go test -run '^$' -fuzz "^${target%%:*}\$" -fuzztime "${seconds}s" "${target#*:}"
+    done
+    say "HTTP server"
+    python3 test/http_test.py "$build/examples/http_server" --seconds "$seconds"
+}
+
+soak() {
+    need gcc libc6-dev python3
+    lib
+    test/soak/run.sh "$@"
+}
+
 # install_to --prefix DIR
 install_to() {
     [[ ${1:-} == --prefix && ${2:-} ]] || die "install needs --prefix DIR"
@@ -440,6 +475,13 @@ main() {
     test) run_tests "$@" ;;
     check) check ;;
     bench) bench "$@" ;;
+    simulate) simulate "$@" ;;
+    mutants) exec python3 test/mutants.py "$@" ;;
+    fuzz) fuzz "$@" ;;
+    soak) soak "$@" ;;
+    analyze) exec test/analyze.sh ;;
+    sanitize) exec test/sanitize.sh "$@" ;;
+    reliability) exec python3 test/reliability.py --seconds "${1:-60}" ;;
     install) install_to "$@" ;;
     *)
         usage >&2

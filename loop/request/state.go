@@ -99,24 +99,28 @@ func (r *Request) Move(event Event) Phase {
 		case transition.to == Free:
 			next = 0
 		}
-		if r.swap(word, next) {
+		if next == 0 {
+			if r.free(word) {
+				return Free
+			}
+			continue
+		}
+		if r.state.CompareAndSwap(word, next) {
 			return Phase(next & phaseMask)
 		}
 	}
 }
 
-// swap changes the word. A free request has no marks: from its acceptance on a cancel may set one, so the
-// submitter must not write there any more.
-func (r *Request) swap(word, next uint64) bool {
+// free makes a request the program's. It has no marks then: from its next acceptance on a cancel may set one, so
+// the submitter must not write there.
+func (r *Request) free(word uint64) bool {
 	marks := r.Marks
-	if next == 0 {
-		r.Marks = 0
+	r.Marks = 0
+	if r.state.CompareAndSwap(word, 0) {
+		return true
 	}
-	swapped := r.state.CompareAndSwap(word, next)
-	if next == 0 && !swapped {
-		r.Marks = marks
-	}
-	return swapped
+	r.Marks = marks
+	return false
 }
 
 // Admission is the answer to a submit.
