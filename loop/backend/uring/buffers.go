@@ -173,6 +173,10 @@ func (b *Backend) disarmed(r *request.Request, g *group, result int64) {
 // endPooled notes the last result of a receive. That there is no buffer says nothing of what there is to
 // receive: it may be the end, or an error.
 func (b *Backend) endPooled(r *request.Request, g *group, result int64) {
+	cancelled := r.Marked(request.MarkCancel) || r.Generation != b.table.Find(r.Fd).closings
+	if result == sys.ENOBUFS && cancelled {
+		result = sys.ECANCELED // the descriptor may be closed already
+	}
 	if result == sys.ENOBUFS {
 		result = b.direct.ReceivePooled(r, g.worker)
 		if result > 0 || result == sys.EAGAIN {

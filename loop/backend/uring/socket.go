@@ -113,7 +113,7 @@ func (b *Backend) awaitAnother(r *request.Request) {
 		r.Marks |= request.MarkBegun // by a call: the kernel's own tries cost a whole processor
 	}
 	if r.Marked(request.MarkStalled) || b.direct.Stalls(r) {
-		b.blockSocket(r)
+		b.block(r)
 	} else {
 		b.awaitReadiness(r)
 	}
@@ -166,22 +166,14 @@ func (b *Backend) attempt(r *request.Request) {
 		}
 		b.awaitAnother(r)
 	case backend.Blocks:
-		b.blockSocket(r)
+		b.block(r)
 	default:
 		b.sink.Finish(r, backend.Result(r, n))
 	}
 }
 
-// blockSocket hands an operation to the pool. If it is a part of what is to be sent, the rest waits for it.
-func (b *Backend) blockSocket(r *request.Request) {
-	b.countStream(r, 1)
-	b.block(r)
-}
-
 // returnSocket goes on with an operation that the pool made, or tried to make.
 func (b *Backend) returnSocket(r *request.Request) {
-	b.countStream(r, -1)
-	defer b.continueStream(r)
 	n := r.Result
 	stalled := r.Marked(request.MarkStalled)
 	r.Marks &^= request.MarkStalled

@@ -153,13 +153,50 @@ func (b *Backend) startRead(e *entry, r *request.Request) {
 	e.readers.Push(r)
 }
 
+// Transfers at the current position of a file are calls, and not submissions: the kernel's ring leaves the position
+// where it was when it moved some bytes and then met an error, so the next write would go over the last one.
+
+// movesPosition reports whether a request is such a transfer.
+func (b *Backend) movesPosition(r *request.Request) bool {
+	if r.Op != request.OpRead && r.Op != request.OpWrite || r.Offset != request.CurrentPosition {
+		return false
+	}
+	e := b.table.Find(r.Fd)
+	if !e.looked {
+		e.looked, e.file = true, b.kernel.HasPosition(int(r.Fd))
+		e.direct = b.kernel.IsDirect(int(r.Fd))
+	}
+	return e.file
+}
+
+// transferFile makes it, if it does not block; otherwise the pool does.
+func (b *Backend) transferFile(r *request.Request) {
+	e := b.table.Find(r.Fd)
+	n := sys.EAGAIN // a call on what bypasses the page cache waits for the device
+	if iov, count := r.Buffers(); !e.direct && r.Op == request.OpRead {
+		n = b.kernel.ReadNow(int(r.Fd), iov, count, request.CurrentPosition)
+	} else if !e.direct {
+		n = b.kernel.WriteNow(int(r.Fd), iov, count, request.CurrentPosition)
+	}
+	switch {
+	case n != sys.EAGAIN && n != sys.ENOTSUP:
+		b.sink.Finish(r, n)
+	case b.kernel.HasPosition(int(r.Fd)):
+		b.block(r)
+	default: // close(2) and open made it another one
+		e.file = false
+		b.issue(r)
+	}
+}
+
 // continueStream goes on after a request ended, or came back for another try.
 func (b *Backend) continueStream(r *request.Request) {
 	switch {
 	case r.IsStreamWrite():
 		b.continueWrites(b.table.Find(r.Fd))
 	case r.IsStreamRead():
-		if e := b.table.Find(r.Fd); e.reads == 0 && !e.readers.Empty() {
+		e := b.table.Find(r.Fd)
+		for e.reads == 0 && !e.readers.Empty() { // again after one that was made by a call
 			next := e.readers.Pop()
 			next.Marks &^= request.MarkWaiting
 			b.issue(next)

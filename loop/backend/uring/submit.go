@@ -131,7 +131,7 @@ func (b *Backend) tryNothing(r *request.Request) int64 {
 // startClose ends what is on a descriptor, and closes it.
 func (b *Backend) startClose(e *entry, r *request.Request) {
 	_, pooled := b.cancelFd(e, r.Fd)
-	e.seekable, e.socket = false, false
+	e.seekable, e.socket, e.looked = false, false, false
 	if pooled {
 		b.block(r)
 	} else {
@@ -141,9 +141,15 @@ func (b *Backend) startClose(e *entry, r *request.Request) {
 
 // issue hands a request to the kernel, or to the backlog when the kernel takes no more.
 func (b *Backend) issue(r *request.Request) {
-	if isDirect(r) && !r.Marked(request.MarkBlocked) {
-		b.attempt(r)
-		return
+	if !r.Marked(request.MarkBlocked) {
+		switch {
+		case isDirect(r):
+			b.attempt(r)
+			return
+		case r.Op <= request.OpWrite && b.movesPosition(r):
+			b.transferFile(r)
+			return
+		}
 	}
 	sqe := b.ring.next()
 	if sqe == nil {
@@ -313,8 +319,9 @@ func (b *Backend) awaitReadiness(r *request.Request) {
 	b.issue(r)
 }
 
-// block hands a request to the pool.
+// block hands a request to the pool. What queues behind it waits on.
 func (b *Backend) block(r *request.Request) {
+	b.countStream(r, 1)
 	r.Marks |= request.MarkPooled
 	r.TellPool()
 	b.pool.Submit(pool.Files, r)

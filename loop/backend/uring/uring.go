@@ -63,6 +63,8 @@ type entry struct {
 	seekable bool         // a look said so,
 	direct   bool         // and that transfers bypass the page cache
 	socket   bool         // a look said so
+	looked   bool         // for `file`, since the last loop_close
+	file     bool         // transfers at the current position move that
 }
 
 var _ backend.Backend = (*Backend)(nil)
@@ -146,6 +148,8 @@ func (b *Backend) Resume(r *request.Request) {
 // Return implements backend.Backend.
 func (b *Backend) Return(r *request.Request) {
 	r.Marks &^= request.MarkPooled
+	b.countStream(r, -1)
+	defer b.continueStream(r)
 	switch {
 	case r.Op >= request.OpAccept:
 		b.returnSocket(r)

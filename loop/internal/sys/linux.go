@@ -245,10 +245,20 @@ func (Linux) IsPipe(fd int) bool {
 
 // IsFile implements Kernel.
 func (Linux) IsFile(fd int) bool {
+	kind := kindOf(fd)
+	return kind == unix.S_IFREG || kind == unix.S_IFDIR
+}
+
+// HasPosition implements Kernel.
+func (Linux) HasPosition(fd int) bool {
+	kind := kindOf(fd)
+	return kind == unix.S_IFREG || kind == unix.S_IFBLK
+}
+
+func kindOf(fd int) uint32 {
 	var status unix.Stat_t
 	unix.RawSyscall(unix.SYS_FSTAT, uintptr(fd), uintptr(unsafe.Pointer(&status)), 0)
-	kind := status.Mode & unix.S_IFMT
-	return kind == unix.S_IFREG || kind == unix.S_IFDIR
+	return status.Mode & unix.S_IFMT
 }
 
 // IsStream implements Kernel. A socket of SCTP calls itself a stream, and keeps boundaries all the same.

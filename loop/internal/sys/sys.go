@@ -77,6 +77,8 @@ type Kernel interface {
 	// IsPipe reports whether it is that of a pipe or FIFO, IsFile that of a regular file or directory.
 	IsPipe(fd int) bool
 	IsFile(fd int) bool
+	// HasPosition reports whether it is that of a regular file or block device.
+	HasPosition(fd int) bool
 	// IsStream reports whether it is that of a socket whose bytes have no boundaries: TCP or Unix.
 	IsStream(fd int) bool
 	// IsTCP reports whether it is that of a TCP socket.
