@@ -164,7 +164,9 @@ func (w *worker) modify(r *request.Request) {
 	if r.Phase() == request.Active {
 		w.backend.Modify(r, r.AskedEvents())
 	} else {
-		r.Events = r.AskedEvents()&^request.EdgeTriggered | r.Events&request.EdgeTriggered
+		events := r.AskedEvents()&^request.EdgeTriggered | r.Events&request.EdgeTriggered
+		r.Mode &^= events &^ r.Events // what is asked for anew is looked at anew
+		r.Events = events
 	}
 }
 

@@ -47,6 +47,7 @@ func (b *Backend) silence(e *entry) {
 // register renews the registration of a descriptor, or makes one where there is none, or where the program
 // put another file in its place.
 func (b *Backend) register(e *entry, events uint32) int64 {
+	e.generation++ // each arming has a tag of its own, for the same number may have several registrations
 	if e.registered {
 		errno := b.kernel.EpollControl(b.epfd, sys.EpollModify, e.fd, events, e.tag())
 		if errno != sys.ENOENT {
@@ -54,7 +55,6 @@ func (b *Backend) register(e *entry, events uint32) int64 {
 		}
 		e.registered = false
 	}
-	e.generation++
 	errno := b.kernel.EpollControl(b.epfd, sys.EpollAdd, e.fd, events, e.tag())
 	if errno == sys.EEXIST {
 		// The same file came back to the same number.

@@ -9,9 +9,7 @@ import (
 // The kernel gets one write at a time for each descriptor at its current position; the others queue. Each
 // one that found a full socket would wait in the kernel, and all would wake when there is room for one. The
 // writes that have queued for a stream go together, as one submission, the bundle: many short writes cost
-// little more than a long one. For sockets that keep no order anyway, writesAtOnce go side by side; but not
-// for a file, whose position the kernel takes when it begins a write, and moves when that ends.
-const writesAtOnce = 64
+// little more than a long one.
 
 // startWrite hands a write to the kernel, or queues it.
 func (b *Backend) startWrite(e *entry, r *request.Request) {
@@ -35,18 +33,18 @@ func (b *Backend) continueWrites(e *entry) {
 		e.alone = false
 		b.issueQueued(e)
 	}
-	if e.queue.Empty() || b.kernel.KeepsOrder(int(e.queue.First().Fd)) {
-		return
-	}
-	for e.writes < writesAtOnce && !e.queue.Empty() {
-		b.issueQueued(e)
-	}
 }
 
+// issueQueued hands over the first one that queues. A datagram is sent by a call: that costs less than a round of the
+// ring for each, and keeps their order.
 func (b *Backend) issueQueued(e *entry) {
 	r := e.queue.First()
 	b.dequeue(e, r)
-	b.issue(r)
+	if r.Op == request.OpSend && b.kernel.IsDatagram(int(r.Fd)) {
+		b.attempt(r)
+	} else {
+		b.issue(r)
+	}
 }
 
 // submitBundle submits the writes at the head of a queue as one, if they are several and go to a stream. They

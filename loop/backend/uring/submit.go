@@ -74,15 +74,15 @@ func (b *Backend) startOnDescriptor(r *request.Request) {
 // between two shots. Those on which a thread of the pool is at work go on.
 func (b *Backend) cancelFd(e *entry, fd int64) (n int64, pooled bool) {
 	queued, pooled := b.pool.CancelFd(fd)
-	for r := queued.Pop(); r != nil; r = queued.Pop() {
-		b.Return(withResult(r, sys.ECANCELED))
-		n++
-	}
 	if b.splices > 0 {
 		b.table.Each(func(e *entry) { n += b.cancelSplices(e, fd) })
 	}
 	n += e.readers.Len() + e.queue.Len() + e.inFlight.Len()
-	b.cancelEntry(e) // first what queues, or it would follow what leaves the backlog
+	b.cancelEntry(e) // first what queues, or it would follow what leaves the pool and the backlog
+	for r := queued.Pop(); r != nil; r = queued.Pop() {
+		b.Return(withResult(r, sys.ECANCELED))
+		n++
+	}
 	for r := b.backlog.First(); r != nil; {
 		next := r.Next
 		if r.Op != request.OpOpen && r.Fd == fd {

@@ -229,7 +229,9 @@ func (b *Backend) cancelEntry(e *entry) {
 // Modify implements backend.Backend. Where the kernel has to know, the poll of the watch ends with a
 // cancellation that nobody asked for, and so begins again, with the new events.
 func (b *Backend) Modify(r *request.Request, events uint32) {
-	r.Events = events&backend.DirectionEvents | r.Events&request.EdgeTriggered
+	asked := events&backend.DirectionEvents | r.Events&request.EdgeTriggered
+	r.Mode &^= asked &^ r.Events // what is asked for anew is looked at anew
+	r.Events = asked
 	if r.Marked(request.MarkInKernel) && !armedFor(r) {
 		b.interrupt(r)
 	}

@@ -281,9 +281,10 @@ func (Linux) IsSocket(fd int) bool { return option(fd, unix.SO_TYPE) >= 0 }
 // Listens implements Kernel.
 func (Linux) Listens(fd int) bool { return option(fd, unix.SO_ACCEPTCONN) == 1 }
 
-// KeepsOrder implements Kernel.
-func (k Linux) KeepsOrder(fd int) bool {
-	return !k.IsSocket(fd) || k.IsStream(fd) || option(fd, unix.SO_DOMAIN) == unix.AF_UNIX
+// IsDatagram implements Kernel.
+func (Linux) IsDatagram(fd int) bool {
+	kind := option(fd, unix.SO_TYPE)
+	return kind >= 0 && kind != unix.SOCK_STREAM
 }
 
 // option returns an option of a socket, or -1.

@@ -87,8 +87,8 @@ type Kernel interface {
 	IsSocket(fd int) bool
 	// Listens reports whether it is that of a socket which accepts connections.
 	Listens(fd int) bool
-	// KeepsOrder reports whether the order of writes matters: not so for most sockets for datagrams.
-	KeepsOrder(fd int) bool
+	// IsDatagram reports whether it is that of a socket whose bytes have boundaries.
+	IsDatagram(fd int) bool
 	// MayRead and MayWrite report whether a descriptor was opened for that.
 	MayRead(fd int) bool
 	MayWrite(fd int) bool
