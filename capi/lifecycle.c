@@ -343,8 +343,9 @@ int loop_backend_fd(loop_t *loop) {
 int64_t loop_backend_timeout(loop_t *loop) {
     int error = enter(loop);
     if (error < 0) return error;
-    if (loop->shown_head != NULL) return 0; /* the next call makes them wait again */
-    return engineBackendTimeout(loop->engine);
+    int64_t timeout_ns = engineBackendTimeout(loop->engine);
+    if (timeout_ns >= -1 && loop->shown_head != NULL) return 0; /* the next call makes them wait again */
+    return timeout_ns;
 }
 
 int loop_get_statistics(loop_t *loop, loop_statistics_t *statistics_out) {

@@ -364,8 +364,9 @@ LOOP_API int loop_init_thread_pool(loop_t **loop_out, uint32_t thread_count);
 /**
  * Run callbacks until nothing is pending or loop_stop was called. May be called again afterwards.
  *
- * Returns   0, or LOOP_EBUSY (another thread runs this loop, or this is one of its callbacks), LOOP_EINVAL,
- *           LOOP_ESHUTDOWN, LOOP_ENOTSUP, LOOP_ENOTRECOVERABLE.
+ * Returns   0, or LOOP_EBUSY (another thread runs this loop, or this is one of its callbacks), LOOP_ENOMEM
+ *           (no thread can be had for a loop of several), LOOP_EINVAL, LOOP_ESHUTDOWN, LOOP_ENOTSUP,
+ *           LOOP_ENOTRECOVERABLE.
  * Threads   Any, one at a time. The calling thread is one of the loop's threads meanwhile.
  */
 LOOP_API int loop_run(loop_t *loop);
@@ -621,7 +622,8 @@ LOOP_API int loop_openat(loop_t *loop, loop_request_t *request, loop_fd_t dirfd,
  * Close `fd`. Requests that wait on it end with LOOP_ECANCELED; reads and writes that a blocking thread
  * is at already end by themselves. Submit nothing more on it.
  *
- * Delivers  0, or the errno of close; the descriptor is gone in any case but LOOP_EBADF and LOOP_ECANCELED.
+ * Delivers  0, or the errno of close; the descriptor is gone in any case but LOOP_EBADF, LOOP_ECANCELED and
+ *           LOOP_ETIMEDOUT, with which it was not closed.
  */
 LOOP_API int loop_close(loop_t *loop, loop_request_t *request, loop_fd_t fd, loop_callback_t callback);
 

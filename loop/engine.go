@@ -23,6 +23,7 @@ type Engine struct {
 	helpers helpers
 	guests  atomic.Int32 // threads inside that do not run the loop
 	ending  atomic.Bool  // no guest may come in
+	more    func() bool  // whether the system lets us have another thread
 	signal  func(fd int) // makes a wake descriptor readable
 	contain bool         // see Config
 	watcher atomic.Int32 // 1 + the index of the worker that keeps watch; 0 = none
@@ -57,6 +58,10 @@ type Config struct {
 	Shared          *request.Shared   // zeroed
 	Mailboxes       []request.Mailbox // zeroed, one for each thread
 
+	// MayStartThread reports whether the system lets the process have another thread: the Go runtime ends the
+	// process when it cannot start one. nil = yes. Any thread.
+	MayStartThread func() bool
+
 	// Contain says that a panic, which is an error in the engine, must not end the process: the loop is
 	// broken then, and says so (ENOTRECOVERABLE). A Go program would rather see it, for the error may be
 	// in a callback.
@@ -80,7 +85,11 @@ func NewEngine(config Config) (*Engine, int64) { return newEngine(sys.Linux{}, c
 func newEngine(kernel sys.Kernel, config Config) (*Engine, int64) {
 	e := &Engine{kernel: kernel, host: config.Host, shared: config.Shared, contain: config.Contain}
 	e.signal = func(fd int) { kernel.EventSignal(fd) }
-	e.pool = pool.New(kernel, config.BlockingThreads, e.work, e.post)
+	e.more = config.MayStartThread
+	if e.more == nil {
+		e.more = func() bool { return true }
+	}
+	e.pool = pool.New(kernel, config.BlockingThreads, e.work, e.post, e.more)
 	for i := range config.Threads {
 		e.workers = append(e.workers, &worker{engine: e, index: i, mailbox: &config.Mailboxes[i]})
 		e.boxes = append(e.boxes, &config.Mailboxes[i])
@@ -99,6 +108,9 @@ func newEngine(kernel sys.Kernel, config Config) (*Engine, int64) {
 func (e *Engine) Run() (errno int64) {
 	defer e.Contained(&errno)
 	e.workers[0].attach()
+	if errno := e.activate(); errno < 0 {
+		return errno
+	}
 	for !e.shared.Stopped() && e.Pending() > 0 {
 		e.turn(-1)
 	}
@@ -110,6 +122,9 @@ func (e *Engine) Run() (errno int64) {
 func (e *Engine) RunOnce(timeoutNs int64) (n int64) {
 	defer e.Contained(&n)
 	e.workers[0].attach()
+	if errno := e.activate(); errno < 0 {
+		return errno
+	}
 	before := e.completions()
 	e.runUntil(timeoutNs, func() bool { return e.completions() > before })
 	if errno := e.leave(); errno < 0 {
@@ -123,6 +138,9 @@ func (e *Engine) RunOnce(timeoutNs int64) (n int64) {
 func (e *Engine) Wait(timeoutNs int64) (errno int64) {
 	defer e.Contained(&errno)
 	e.workers[0].attach()
+	if errno := e.activate(); errno < 0 {
+		return errno
+	}
 	e.runUntil(timeoutNs, e.shared.HasHarvest)
 	return e.leave()
 }

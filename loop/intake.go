@@ -125,6 +125,9 @@ func nextOnGrid(last, period, now uint64) uint64 {
 func (w *worker) obey(r *request.Request) {
 	flags := r.TakeControl()
 	if r.Phase() == request.Held {
+		if r.Op == request.OpTick && flags&request.Cancel != 0 {
+			r.Result = sys.ECANCELED // ticks of after it may run before it: it is not one of the row any more
+		}
 		r.Move(request.Release)
 		r.Marks |= request.MarkReleased
 		w.completed.Push(r)

@@ -37,7 +37,11 @@ func (w *worker) startLookup(r *request.Request) {
 // takeBackLookup handles a proxy that the pool is done with.
 func (w *worker) takeBackLookup(proxy *request.Request) {
 	r := peer(proxy)
+	refused := proxy.Result // or 0; Settle frees the proxy
 	result := w.engine.host.Settle(proxy, r)
+	if refused < 0 {
+		result = refused
+	}
 	if r != nil {
 		w.lookups.Remove(r)
 		w.finish(&w.completed, r, result)

@@ -69,6 +69,10 @@ func (p *Pool) summon() *thread {
 		return sleeper
 	}
 	if p.threads < p.limit {
+		if !p.more() {
+			p.refuse()
+			return nil
+		}
 		p.searcher = p.spawn()
 		p.announce()
 	}
@@ -106,7 +110,7 @@ func (p *Pool) reinforce() *thread {
 			p.announce()
 			return sleeper
 		}
-		if p.threads < p.limit {
+		if p.threads < p.limit && p.more() {
 			p.spawn()
 			p.announce()
 		}
