@@ -48,9 +48,9 @@ __attribute__((constructor)) static void after_runtime(void) {
 static void *end_at_once(void *argument) { return argument; }
 
 /*
- * Whether the system lets the process have another thread (RLIMIT_NPROC, a limit of the container, RLIMIT_AS): the
- * Go runtime ends the process when it cannot start one, so the engine asks before each. Starting a thread that ends
- * at once, some 30 us, is the one way to know.
+ * Whether the system lets the process have another thread (RLIMIT_NPROC, a limit of the container,
+ * RLIMIT_AS): the Go runtime ends the process when it cannot start one, so the engine asks before each.
+ * Starting a thread that ends at once, some 30 us, is the one way to know.
  */
 bool capi_may_start_thread(void) {
     pthread_t thread;

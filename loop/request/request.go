@@ -141,8 +141,8 @@ type Message struct {
 // Marked reports whether one of the marks is set.
 func (r *Request) Marked(marks uint32) bool { return r.Marks&marks != 0 }
 
-// TellPool lets the pool see the marks as they are now: later ones, which the worker sets meanwhile, are not for
-// it. They travel in a field that is of no use to what goes to the pool.
+// TellPool lets the pool see the marks as they are now: later ones, which the worker sets meanwhile, are not
+// for it. They travel in a field that is of no use to what goes to the pool.
 func (r *Request) TellPool() { r.newEvents.Store(r.Marks) }
 
 // Told reports whether one of the marks was set when TellPool was called. Any thread.

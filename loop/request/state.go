@@ -111,8 +111,8 @@ func (r *Request) Move(event Event) Phase {
 	}
 }
 
-// free makes a request the program's. It has no marks then: from its next acceptance on a cancel may set one, so
-// the submitter must not write there.
+// free makes a request the program's. It has no marks then: from its next acceptance on a cancel may set one,
+// so the submitter must not write there.
 func (r *Request) free(word uint64) bool {
 	marks := r.Marks
 	r.Marks = 0

@@ -60,8 +60,8 @@ func (e *entry) empty() bool {
 	return e.waiters[reading].Empty() && e.waiters[writing].Empty() && e.waiters[either].Empty()
 }
 
-// wants reports whether somebody waits for a direction. While the pool has what comes first, those who transfer
-// do not: what they would be told of again and again does not help them.
+// wants reports whether somebody waits for a direction. While the pool has what comes first, those who
+// transfer do not: what they would be told of again and again does not help them.
 func (e *entry) wants(d direction, busy bool) bool {
 	r := e.waiters[d].First()
 	for busy && r != nil && waitsOf(r) == 0 {

@@ -116,7 +116,8 @@ func (s *pollSet) run() {
 		for _, p := range s.watched {
 			asked = append(asked, p)
 		}
-		slices.SortFunc(asked, func(a, b polledFd) int { return a.fd - b.fd }) // so that a run can be repeated
+		// In order, so that a run can be repeated.
+		slices.SortFunc(asked, func(a, b polledFd) int { return a.fd - b.fd })
 		for _, p := range asked {
 			fds = append(fds, sys.PollFd{Fd: int32(p.fd), Events: int16(p.events)})
 		}

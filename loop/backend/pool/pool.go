@@ -200,8 +200,8 @@ func (p *Pool) unhold() {
 	}
 }
 
-// refuse ends what is queued when no thread can be had for it, now or by waiting. Closing is done all the same:
-// the program could not do it again. The lock is held.
+// refuse ends what is queued when no thread can be had for it, now or by waiting. Closing is done all the
+// same: the program could not do it again. The lock is held.
 func (p *Pool) refuse() {
 	if p.threads > 0 {
 		return // one of them will come round to it

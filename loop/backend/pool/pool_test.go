@@ -342,10 +342,12 @@ func TestVainLooksGetRareAndFindsBringThemBack(t *testing.T) {
 
 func always() bool { return true }
 
+func nothing(*request.Request) int64 { return 0 }
+
 func TestWithoutAThreadWorkEndsAndWhatIsToBeClosedIsClosed(t *testing.T) {
 	done := make(chan *request.Request, 2)
-	p := New(&slowReads{}, 4, func(*request.Request) int64 { return 0 }, func(r *request.Request) { done <- r },
-		func() bool { return false })
+	never := func() bool { return false }
+	p := New(&slowReads{}, 4, nothing, func(r *request.Request) { done <- r }, never)
 	p.Submit(Work, &request.Request{Op: request.OpWork})
 	p.Submit(Files, &request.Request{Op: request.OpClose, Fd: 7})
 	if r := <-done; r.Op != request.OpWork || r.Result != sys.ENOMEM {
@@ -360,7 +362,7 @@ func TestWithoutAThreadWorkEndsAndWhatIsToBeClosedIsClosed(t *testing.T) {
 func TestACloseWaitsForTheTransferThatRunsOnItsDescriptor(t *testing.T) {
 	kernel := &slowReads{release: make(chan struct{})}
 	done := make(chan *request.Request, 3)
-	p := New(kernel, 8, func(*request.Request) int64 { return 0 }, func(r *request.Request) { done <- r }, always)
+	p := New(kernel, 8, nothing, func(r *request.Request) { done <- r }, always)
 	read := &request.Request{Op: request.OpRead, Fd: 7}
 	closing := &request.Request{Op: request.OpClose, Fd: 7}
 	other := &request.Request{Op: request.OpClose, Fd: 8}

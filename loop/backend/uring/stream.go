@@ -35,8 +35,8 @@ func (b *Backend) continueWrites(e *entry) {
 	}
 }
 
-// issueQueued hands over the first one that queues. A datagram is sent by a call: that costs less than a round of the
-// ring for each, and keeps their order.
+// issueQueued hands over the first one that queues. A datagram is sent by a call: that costs less than a
+// round of the ring for each, and keeps their order.
 func (b *Backend) issueQueued(e *entry) {
 	r := e.queue.First()
 	b.dequeue(e, r)
@@ -151,8 +151,9 @@ func (b *Backend) startRead(e *entry, r *request.Request) {
 	e.readers.Push(r)
 }
 
-// Transfers at the current position of a file are calls, and not submissions: the kernel's ring leaves the position
-// where it was when it moved some bytes and then met an error, so the next write would go over the last one.
+// Transfers at the current position of a file are calls, and not submissions: the kernel's ring leaves the
+// position where it was when it moved some bytes and then met an error, so the next write would go over the
+// last one.
 
 // movesPosition reports whether a request is such a transfer.
 func (b *Backend) movesPosition(r *request.Request) bool {
