@@ -67,7 +67,8 @@ struct request {
     uint8_t            op;
     bool               vector; /* address and length are an iovec array and its count */
     bool               queued; /* the pool's */
-    bool               in_strand; /* strand is set; here because it is in a cache line that all need */
+    uint8_t            in_strand; /* strand is set; here because it is in a cache line that all need. No bool:
+                                     it is read before a request that was not zeroed is refused */
     uint32_t           marks; /* the engine's; 0 when free */
     struct request    *prev;
     int64_t            fd;

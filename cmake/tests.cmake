@@ -15,6 +15,11 @@ set(sanitizer_options "ASAN_OPTIONS=quarantine_size_mb=4:detect_stack_use_after_
 add_executable(deny test/deny.c)
 target_link_libraries(deny PRIVATE loop_program)
 
+# Programs that a seed decides; conform_programs and the soak run them.
+add_library(soak_program OBJECT test/soak/program.c test/soak/streams.c test/soak/datagrams.c test/soak/files.c
+    test/soak/solos.c)
+target_link_libraries(soak_program PUBLIC loop::loop loop_program)
+
 file(GLOB conform_sources CONFIGURE_DEPENDS test/conform_*.c)
 foreach(source IN LISTS conform_sources)
     cmake_path(GET source STEM name)
@@ -37,6 +42,8 @@ foreach(source IN LISTS conform_sources)
         TIMEOUT 180
         ENVIRONMENT "${sanitizer_options};LOOP_TEST_THREADS=1")
 endforeach()
+
+target_link_libraries(conform_programs PRIVATE soak_program)
 
 add_executable(denied test/denied.c)
 target_link_libraries(denied PRIVATE loop::loop loop_program)
@@ -67,6 +74,20 @@ add_executable(header_alone test/header_alone.c)
 target_link_libraries(header_alone PRIVATE loop::loop loop_program)
 add_test(NAME header_alone COMMAND header_alone)
 
+# ---- misuse --------------------------------------------------------------------------------------------
+
+# The corpus of the fuzz target of the C API, without a fuzzer (test/fuzz/run.sh has one); and that the tables of
+# misuse are complete.
+file(GLOB fuzz_corpus CONFIGURE_DEPENDS test/fuzz/corpus/*.txt)
+add_executable(fuzz_replay test/fuzz/replay.c test/fuzz/abi_fuzz.c test/fuzz/descriptors.c test/fuzz/ledger.c
+    test/fuzz/loops.c test/fuzz/operations.c)
+target_link_libraries(fuzz_replay PRIVATE loop::loop loop_program)
+add_test(NAME fuzz_replay COMMAND fuzz_replay ${fuzz_corpus})
+set_tests_properties(fuzz_replay PROPERTIES TIMEOUT 180 ENVIRONMENT "${sanitizer_options}")
+
+add_test(NAME misuse_is_complete COMMAND "${Python3_EXECUTABLE}"
+    "${CMAKE_CURRENT_SOURCE_DIR}/test/misuse_is_complete.py" "${CMAKE_CURRENT_SOURCE_DIR}")
+
 # What follows tests processes and builds, where sanitizers have no say.
 if(LOOP_SANITIZE)
     return()
@@ -74,6 +95,16 @@ endif()
 
 add_test(NAME header_rebuild COMMAND "${CMAKE_CURRENT_SOURCE_DIR}/test/header_rebuild.sh")
 set_tests_properties(header_rebuild PROPERTIES TIMEOUT 300)
+
+# ---- soak ----------------------------------------------------------------------------------------------
+
+# Ten seconds of what `test/soak/run.sh` does for as long as one likes, and five of idleness.
+add_executable(soak test/soak/soak.c test/soak/idle.c test/soak/measure.c)
+target_link_libraries(soak PRIVATE soak_program m)
+foreach(backend IN ITEMS io_uring epoll)
+    add_test(NAME soak.${backend} COMMAND soak --minutes 0.17 --idle-seconds 5 --threads 2 --backend ${backend})
+    set_tests_properties(soak.${backend} PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 180 LABELS soak)
+endforeach()
 
 # ---- the guide -----------------------------------------------------------------------------------------
 
@@ -124,6 +155,12 @@ foreach(source IN LISTS guest_sources)
         endforeach()
     endif()
 endforeach()
+
+# A C++ host; there may be no compiler for one.
+if(CMAKE_CXX_COMPILER)
+    add_guest_test(guest_exception test/guest_exception.cpp)
+    target_link_libraries(guest_exception PRIVATE loop::loop)
+endif()
 
 # ---- the installation --------------------------------------------------------------------------------
 

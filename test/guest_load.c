@@ -94,7 +94,8 @@ static void on_message(loop_t *loop, loop_request_t *request, int64_t result) {
 
 static void look_up(guest_load_t *load, loop_callback_t callback) {
     const struct addrinfo hints = {.ai_flags = AI_NUMERICHOST, .ai_socktype = SOCK_STREAM};
-    CHECK_OK(loop_getaddrinfo(load->loop, &load->look_up, "127.0.0.1", NULL, &hints, &load->addresses, callback));
+    CHECK_OK(loop_getaddrinfo(load->loop, &load->look_up, "127.0.0.1", NULL, &hints, &load->addresses,
+                              callback));
 }
 
 static void on_look_up(loop_t *loop, loop_request_t *request, int64_t result) {

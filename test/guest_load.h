@@ -52,6 +52,9 @@ void guest_load_end(guest_load_t *load);
 /* Closes what the load opened, after loop_run returned. */
 void guest_load_free(guest_load_t *load);
 
+/* Makes a TCP connection of this host with itself; the two ends are closed on exec. */
+void guest_connect(int ends[2]);
+
 /* The function of a thread that calls loop_run. */
 void *guest_run_loop(void *loop);
 

@@ -1,6 +1,6 @@
 /*
- * Threads of the host that come and go: ten thousand submit one tick each and end, some hundred run a loop of
- * their own. Every tick is delivered once, and neither threads nor descriptors pile up.
+ * Threads of the host that come and go: ten thousand submit one tick and one post each and end, some hundred
+ * run a loop of their own. Each tick and post is delivered once, and neither threads nor descriptors pile up.
  */
 #define _GNU_SOURCE
 #include "guest_load.h"
@@ -13,7 +13,7 @@ enum { SUBMITTERS = 10000, RUNNERS = 400, AT_ONCE = 40 };
 typedef struct submitter {
     loop_t              *loop;
     loop_request_t       tick;
-    atomic_uint_fast64_t deliveries;
+    atomic_uint_fast64_t deliveries, posts;
 } submitter_t;
 
 static atomic_uint_fast64_t delivered;
@@ -26,9 +26,17 @@ static void on_tick(loop_t *loop, loop_request_t *request, int64_t result) {
     atomic_fetch_add(&delivered, 1);
 }
 
+static void on_post(loop_t *loop, void *user) {
+    submitter_t *submitter = user;
+    (void)loop;
+    atomic_fetch_add(&submitter->posts, 1);
+    atomic_fetch_add(&delivered, 1);
+}
+
 static void *submit(void *user) {
     submitter_t *submitter = user;
     submitter->tick.user = submitter;
+    CHECK_OK(loop_post(submitter->loop, on_post, submitter));
     CHECK_OK(loop_on_next_tick(submitter->loop, &submitter->tick, on_tick));
     return NULL;
 }
@@ -61,11 +69,12 @@ static void test_submitters(uint32_t threads) {
         submitters[i].loop = loop;
     }
     run_threads(submit, submitters, sizeof(*submitters), SUBMITTERS);
-    guest_await(&delivered, SUBMITTERS, "ticks");
+    guest_await(&delivered, 2 * SUBMITTERS, "ticks and posts");
     CHECK_OK(loop_unref(loop));
     CHECK(pthread_join(thread, NULL) == 0);
     for (int i = 0; i < SUBMITTERS; i++) {
         CHECK(atomic_load(&submitters[i].deliveries) == 1);
+        CHECK(atomic_load(&submitters[i].posts) == 1);
     }
     CHECK_OK(loop_deinit(loop));
     free(submitters);
@@ -77,6 +86,7 @@ static void *run_own_loop(void *ignored) {
     submit(&submitter);
     CHECK_OK(loop_run(submitter.loop));
     CHECK(atomic_load(&submitter.deliveries) == 1);
+    CHECK(atomic_load(&submitter.posts) == 1);
     CHECK_OK(loop_deinit(submitter.loop));
     return ignored;
 }

@@ -115,8 +115,20 @@ func (b *Backend) completeTransfer(r *request.Request, result int64) {
 		b.noSignal = 0
 		b.issue(r)
 	default:
+		b.mendPosition(r, result)
 		b.sink.Finish(r, result)
 	}
+}
+
+// mendPosition moves the position of a file where the ring leaves it behind: after a short write. It comes to
+// that when the number of a descriptor has become a file's since the last look.
+func (b *Backend) mendPosition(r *request.Request, n int64) {
+	if !r.IsStreamWrite() || n <= 0 || n >= r.Bytes() || !b.kernel.HasPosition(int(r.Fd)) {
+		return
+	}
+	b.kernel.Seek(int(r.Fd), n)
+	e := b.table.Find(r.Fd)
+	e.looked, e.file = true, true
 }
 
 // completeOpen ends an open. The kernel tried it with O_NONBLOCK first, which makes a difference for a FIFO:

@@ -255,6 +255,11 @@ func (Linux) HasPosition(fd int) bool {
 	return kind == unix.S_IFREG || kind == unix.S_IFBLK
 }
 
+// Seek implements Kernel.
+func (Linux) Seek(fd int, distance int64) int64 {
+	return fast(unix.SYS_LSEEK, uintptr(fd), uintptr(distance), unix.SEEK_CUR, 0, 0, 0)
+}
+
 func kindOf(fd int) uint32 {
 	var status unix.Stat_t
 	unix.RawSyscall(unix.SYS_FSTAT, uintptr(fd), uintptr(unsafe.Pointer(&status)), 0)

@@ -79,6 +79,8 @@ type Kernel interface {
 	IsFile(fd int) bool
 	// HasPosition reports whether it is that of a regular file or block device.
 	HasPosition(fd int) bool
+	// Seek moves the current position by a distance.
+	Seek(fd int, distance int64) int64
 	// IsStream reports whether it is that of a socket whose bytes have no boundaries: TCP or Unix.
 	IsStream(fd int) bool
 	// IsTCP reports whether it is that of a TCP socket.
