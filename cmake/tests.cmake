@@ -16,8 +16,8 @@ add_executable(deny test/deny.c)
 target_link_libraries(deny PRIVATE loop_program)
 
 # Programs that a seed decides; conform_programs and the soak run them.
-add_library(soak_program OBJECT test/soak/program.c test/soak/streams.c test/soak/datagrams.c test/soak/files.c
-    test/soak/solos.c)
+add_library(soak_program OBJECT test/soak/program.c test/soak/streams.c test/soak/datagrams.c
+    test/soak/files.c test/soak/solos.c)
 target_link_libraries(soak_program PUBLIC loop::loop loop_program)
 
 file(GLOB conform_sources CONFIGURE_DEPENDS test/conform_*.c)
@@ -76,7 +76,8 @@ add_test(NAME header_alone COMMAND header_alone)
 
 # ---- misuse --------------------------------------------------------------------------------------------
 
-# The corpus of the fuzz target of the C API, without a fuzzer (test/fuzz/run.sh has one); and that the tables of
+# The corpus of the fuzz target of the C API, without a fuzzer (test/fuzz/run.sh has one); and that the
+# tables of
 # misuse are complete.
 file(GLOB fuzz_corpus CONFIGURE_DEPENDS test/fuzz/corpus/*.txt)
 add_executable(fuzz_replay test/fuzz/replay.c test/fuzz/abi_fuzz.c test/fuzz/descriptors.c test/fuzz/ledger.c
@@ -102,7 +103,8 @@ set_tests_properties(header_rebuild PROPERTIES TIMEOUT 300)
 add_executable(soak test/soak/soak.c test/soak/idle.c test/soak/measure.c)
 target_link_libraries(soak PRIVATE soak_program m)
 foreach(backend IN ITEMS io_uring epoll)
-    add_test(NAME soak.${backend} COMMAND soak --minutes 0.17 --idle-seconds 5 --threads 2 --backend ${backend})
+    add_test(NAME soak.${backend} COMMAND
+        soak --minutes 0.17 --idle-seconds 5 --threads 2 --backend ${backend})
     set_tests_properties(soak.${backend} PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 180 LABELS soak)
 endforeach()
 
@@ -125,7 +127,8 @@ set_tests_properties(count_calls PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 180)
 
 # ---- manners of a guest ------------------------------------------------------------------------------
 
-# Each program is a test of its own, with the shared library and with the static one. The first two are about
+# Each program is a test of its own, with the shared library and with the static one. The first two are
+# about
 # the shared library as a file, and not linked with it.
 set(guests_unlinked guest_dlopen guest_symbols)
 file(GLOB guest_sources CONFIGURE_DEPENDS test/guest_*.c)

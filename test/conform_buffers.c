@@ -103,8 +103,8 @@ LOOP_TEST(a_buffer_is_given_back_once)
         assert_result(loop_buffer_return(buffers, memory[i]), LOOP_EINVAL); /* it is not out */
     }
     assert_result(loop_buffer_return(buffers, NULL), LOOP_EINVAL);
-    assert_result(loop_buffer_return(buffers, memory[0] - 1), LOOP_EINVAL);
-    assert_result(loop_buffer_return(buffers, memory[BUFFERS]), LOOP_EINVAL);
+    assert_result(loop_buffer_return(buffers, (void *)((uintptr_t)memory - 1)), LOOP_EINVAL);
+    assert_result(loop_buffer_return(buffers, (void *)((uintptr_t)memory + sizeof memory)), LOOP_EINVAL);
     char *buffer = receive_into(loop, ends, buffers, "once");
     assert_result(loop_buffer_return(buffers, buffer + 3), 0);
     assert_result(loop_buffer_return(buffers, buffer), LOOP_EINVAL);

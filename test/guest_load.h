@@ -22,7 +22,8 @@ enum { GUEST_LOAD_WORKERS = 4 };
 
 /*
  * Ticks, timers, pipe and TCP traffic, file reads, blocking work, look-ups of names and posts, each submitted
- * again from its own callback until guest_load_end. A wrong result, and a timer that fires early, ends the test.
+ * again from its own callback until guest_load_end. A wrong result, and a timer that fires early, ends the
+ * test.
  */
 typedef struct guest_load {
     loop_t              *loop;

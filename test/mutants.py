@@ -4,8 +4,10 @@
     test/mutants.py [--seeds N] [--seconds N] [--jobs N] [--only WORD]
 
 The first table holds the known defects of the loop that libloop replaces, put into the terms of our code; the
-second one is ours. A defect is a replacement of text that occurs once in a file, or of the first of several. The
-result is a table: the defect, how many seeds it took, and what the checker saw. It fails when a defect survives,
+second one is ours. A defect is a replacement of text that occurs once in a file, or of the first of
+several. The
+result is a table: the defect, how many seeds it took, and what the checker saw. It fails when a defect
+survives,
 and when one cannot be planted because the code has changed.
 """
 import argparse
@@ -87,7 +89,8 @@ OURS = [
     ("completions in overflow are not asked for", "loop/backend/uring/ring.go",
      "(sys.RingSqOverflow|sys.RingSqTaskrun)", "(sys.RingSqTaskrun)"),
     ("the backlog is forgotten", "loop/backend/uring/uring.go",
-     "r != nil && b.ring.unsubmitted() <= b.ring.sqMask; r = b.backlog.First()", "false; r = b.backlog.First()"),
+     "r != nil && b.ring.unsubmitted() <= b.ring.sqMask; r = b.backlog.First()",
+     "false; r = b.backlog.First()"),
     ("a second send overtakes the first", "loop/backend/uring/stream.go",
      "\tif e.writes == 0 && e.queue.Empty() {", "\tif e.writes <= 1 {"),
     ("sends are queued newest first", "loop/backend/uring/stream.go",
@@ -110,7 +113,8 @@ OURS = [
     ("a wake poll that ended is not armed again", "loop/backend/uring/collect.go",
      "\t\t\t\tb.waking = false\n", ""),
     ("a cancellation that nobody asked for is a result", "loop/backend/uring/collect.go",
-     "\t\tb.issue(r)\n\t}\n}\n\n// completePoll", "\t\tb.sink.Finish(r, sys.ECANCELED)\n\t}\n}\n\n// completePoll"),
+     "\t\tb.issue(r)\n\t}\n}\n\n// completePoll",
+     "\t\tb.sink.Finish(r, sys.ECANCELED)\n\t}\n}\n\n// completePoll"),
     ("EAGAIN is a result", "loop/backend/uring/collect.go",
      "\tcase result == sys.EAGAIN:\n\t\tb.awaitReadiness(r)\n", "\tcase false:\n"),
     ("a level-triggered watch is not armed again", "loop/backend/epoll/wait.go",
@@ -179,7 +183,8 @@ def hunt(mutant, arguments):
         problem = plant(tree, file, text, replacement)
         if problem:
             return False, 0, problem
-        build = subprocess.run(["go", "test", "-c", "-o", "sim.test", "./loop"], cwd=tree, text=True, timeout=300,
+        build = subprocess.run(["go", "test", "-c", "-o", "sim.test", "./loop"],
+                               cwd=tree, text=True, timeout=300,
                                capture_output=True)
         if build.returncode != 0:
             return False, 0, "does not build: " + build.stderr.strip().splitlines()[-1]
