@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 enum { STATUS = 7, ROUNDS = 5, TIMER_NS = 2000000 };
-enum { TIMEOUT_NS = 100000000 }; /* as a rule the resolver is stuck by then; if it is not, the result is the same */
+enum { TIMEOUT_NS = 100000000 }; /* as a rule the resolver is stuck by then; if not, the result is the same */
 
 static atomic_uint_fast64_t stuck; /* look-ups in the resolver */
 
