@@ -205,9 +205,9 @@ func (c *crowd) run() {
 			c.loop.Cancel(&c.requests[i])
 		}
 	}
-	fed, err := syscall.Write(c.spoken[1], []byte("."))
+	_, err := syscall.Write(c.spoken[1], []byte("."))
 	must(c.t, err)
-	fed, err = syscall.Write(c.full[1], make([]byte, len(c.requests)/crowdKinds+1))
+	fed, err := syscall.Write(c.full[1], make([]byte, len(c.requests)/crowdKinds+1))
 	must(c.t, err)
 	awaitRun(c.t, c.loop, ended)
 	c.check(fed)

@@ -28,7 +28,6 @@ type conversation struct {
 	left             int // requests still to be submitted
 	inFlight         int
 	sent             int // bytes that the results of sends say
-	cut              bool
 
 	receive  Request
 	buffer   []byte

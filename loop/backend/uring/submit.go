@@ -102,8 +102,6 @@ func (b *Backend) check(e *entry, r *request.Request) int64 {
 		if r.Events&^backend.KnownEvents != 0 {
 			return sys.EINVAL
 		}
-	default:
-		return b.checkSocket(e, r)
 	case request.OpClose:
 	case request.OpRead, request.OpWrite:
 		if errno := backend.CheckTransfer(r); errno < 0 {
@@ -115,6 +113,8 @@ func (b *Backend) check(e *entry, r *request.Request) int64 {
 			}
 			e.seekable, e.direct = true, b.kernel.IsDirect(int(r.Fd))
 		}
+	default:
+		return b.checkSocket(e, r)
 	}
 	return 0
 }
