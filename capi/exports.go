@@ -97,7 +97,6 @@ func engineOpen(l *C.loop_t, options *C.loop_options_t) C.int {
 		Host:            host{l},
 		Shared:          (*request.Shared)(unsafe.Pointer(&l.shared)),
 		Mailboxes:       unsafe.Slice((*request.Mailbox)(mailboxes), threads),
-		MayStartThread:  func() bool { return bool(C.capi_may_start_thread()) },
 		Contain:         true,
 	})
 	if errno < 0 {

@@ -44,21 +44,3 @@ __attribute__((constructor)) static void after_runtime(void) {
     pthread_sigmask(SIG_SETMASK, &host_mask, NULL);
     pthread_atfork(NULL, NULL, mark_child);
 }
-
-static void *end_at_once(void *argument) { return argument; }
-
-/*
- * Whether the system lets the process have another thread (RLIMIT_NPROC, a limit of the container,
- * RLIMIT_AS): the Go runtime ends the process when it cannot start one, so the engine asks before each.
- * Starting a thread that ends at once, some 30 us, is the one way to know.
- */
-bool capi_may_start_thread(void) {
-    pthread_t thread;
-    sigset_t all, before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    bool started = pthread_create(&thread, NULL, end_at_once, NULL) == 0;
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    if (started) pthread_join(thread, NULL);
-    return started;
-}

@@ -205,8 +205,7 @@ struct loop {
     _Alignas(64) struct mailbox mailboxes[]; /* one for each loop thread */
 };
 
-/* guest.c, deliver.c: called by the engine. */
-bool     capi_may_start_thread(void);
+/* deliver.c: called by the engine. */
 uint32_t capi_deliver(loop_t *loop, uint32_t worker);
 uint32_t capi_deliver_ring(loop_t *loop, uint32_t worker, uint32_t from);
 void     capi_work(struct request *request);

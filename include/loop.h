@@ -364,8 +364,7 @@ LOOP_API int loop_init_thread_pool(loop_t **loop_out, uint32_t thread_count);
 /**
  * Run callbacks until nothing is pending or loop_stop was called. May be called again afterwards.
  *
- * Returns   0, or LOOP_EBUSY (another thread runs this loop, or this is one of its callbacks), LOOP_ENOMEM
- *           (no thread can be had for a loop of several), LOOP_EINVAL, LOOP_ESHUTDOWN, LOOP_ENOTSUP,
+ * Returns   0, or LOOP_EBUSY (another thread runs this loop, or this is one of its callbacks), LOOP_EINVAL, LOOP_ESHUTDOWN, LOOP_ENOTSUP,
  *           LOOP_ENOTRECOVERABLE.
  * Threads   Any, one at a time. The calling thread is one of the loop's threads meanwhile.
  */
