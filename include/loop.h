@@ -364,8 +364,8 @@ LOOP_API int loop_init_thread_pool(loop_t **loop_out, uint32_t thread_count);
 /**
  * Run callbacks until nothing is pending or loop_stop was called. May be called again afterwards.
  *
- * Returns   0, or LOOP_EBUSY (another thread runs this loop, or this is one of its callbacks), LOOP_EINVAL, LOOP_ESHUTDOWN, LOOP_ENOTSUP,
- *           LOOP_ENOTRECOVERABLE.
+ * Returns   0, or LOOP_EBUSY (another thread runs this loop, or this is one of its callbacks), LOOP_EINVAL,
+ *           LOOP_ESHUTDOWN, LOOP_ENOTSUP, LOOP_ENOTRECOVERABLE.
  * Threads   Any, one at a time. The calling thread is one of the loop's threads meanwhile.
  */
 LOOP_API int loop_run(loop_t *loop);

@@ -108,9 +108,6 @@ func newEngine(kernel sys.Kernel, config Config) (*Engine, int64) {
 func (e *Engine) Run() (errno int64) {
 	defer e.Contained(&errno)
 	e.workers[0].attach()
-	if errno := e.activate(); errno < 0 {
-		return errno
-	}
 	for !e.shared.Stopped() && e.Pending() > 0 {
 		e.turn(-1)
 	}
@@ -122,9 +119,6 @@ func (e *Engine) Run() (errno int64) {
 func (e *Engine) RunOnce(timeoutNs int64) (n int64) {
 	defer e.Contained(&n)
 	e.workers[0].attach()
-	if errno := e.activate(); errno < 0 {
-		return errno
-	}
 	before := e.completions()
 	e.runUntil(timeoutNs, func() bool { return e.completions() > before })
 	if errno := e.leave(); errno < 0 {
@@ -138,9 +132,6 @@ func (e *Engine) RunOnce(timeoutNs int64) (n int64) {
 func (e *Engine) Wait(timeoutNs int64) (errno int64) {
 	defer e.Contained(&errno)
 	e.workers[0].attach()
-	if errno := e.activate(); errno < 0 {
-		return errno
-	}
 	e.runUntil(timeoutNs, e.shared.HasHarvest)
 	return e.leave()
 }

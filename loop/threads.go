@@ -55,8 +55,11 @@ func (h *helpers) announce() {
 // multi reports whether the loop has several workers.
 func (e *Engine) multi() bool { return len(e.workers) > 1 }
 
-// turn does one turn on the calling thread.
+// turn does one turn on the calling thread, with the helpers running beside it.
 func (e *Engine) turn(limitNs int64) {
+	if e.multi() {
+		e.activate()
+	}
 	if e.workers[0].turn(limitNs) == 0 && e.multi() {
 		e.workers[0].assist()
 	}
@@ -98,24 +101,22 @@ func (w *worker) announceRest() {
 	}
 }
 
-// activate starts or wakes the helpers. ENOMEM: the system lets us have no thread for one of them.
-func (e *Engine) activate() int64 {
-	if !e.multi() {
-		return 0
-	}
+// activate starts or wakes the helpers.
+func (e *Engine) activate() {
 	h := &e.helpers
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for started := len(h.threads); started < len(e.workers)-1; started++ {
-		if !e.more() {
-			return sys.ENOMEM
-		}
-		h.threads = append(h.threads, e.kernel.StartThread("loop", e.workers[started+1].help))
+	if h.active {
+		return
 	}
 	h.active = true
 	h.leaving.Store(false)
+	if h.threads == nil {
+		for _, w := range e.workers[1:] {
+			h.threads = append(h.threads, e.kernel.StartThread("loop", w.help))
+		}
+	}
 	h.announce()
-	return 0
 }
 
 // rest parks the helpers, and returns when no callback runs any more.
