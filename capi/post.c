@@ -95,7 +95,6 @@ static void send_tick(loop_t *loop, struct posts *posts) {
     struct mailbox *mailbox = mailbox_of_tick(loop);
     state_accept(tick, 0);
     tick->op = OP_TICK;
-    tick->marks = 0;
     tick->callback = call_posts;
     tick->owner = loop->id;
     push(&mailbox->inbox, tick, &tick->next);

@@ -23,7 +23,6 @@ type Engine struct {
 	helpers helpers
 	guests  atomic.Int32 // threads inside that do not run the loop
 	ending  atomic.Bool  // no guest may come in
-	more    func() bool  // whether the system lets us have another thread
 	signal  func(fd int) // makes a wake descriptor readable
 	contain bool         // see Config
 	watcher atomic.Int32 // 1 + the index of the worker that keeps watch; 0 = none
@@ -85,11 +84,11 @@ func NewEngine(config Config) (*Engine, int64) { return newEngine(sys.Linux{}, c
 func newEngine(kernel sys.Kernel, config Config) (*Engine, int64) {
 	e := &Engine{kernel: kernel, host: config.Host, shared: config.Shared, contain: config.Contain}
 	e.signal = func(fd int) { kernel.EventSignal(fd) }
-	e.more = config.MayStartThread
-	if e.more == nil {
-		e.more = func() bool { return true }
+	more := config.MayStartThread
+	if more == nil {
+		more = func() bool { return true }
 	}
-	e.pool = pool.New(kernel, config.BlockingThreads, e.work, e.post, e.more)
+	e.pool = pool.New(kernel, config.BlockingThreads, e.work, e.post, more)
 	for i := range config.Threads {
 		e.workers = append(e.workers, &worker{engine: e, index: i, mailbox: &config.Mailboxes[i]})
 		e.boxes = append(e.boxes, &config.Mailboxes[i])

@@ -10,9 +10,8 @@
  * SPDX-License-Identifier: MIT
  */
 #include "../support.h"
+#include "listener.h"
 
-#include <arpa/inet.h>
-#include <netinet/in.h>
 #include <string.h>
 #include <uv.h>
 
@@ -82,22 +81,11 @@ static void on_connection(uv_stream_t *server, int status) {
     CHECK(uv_read_start((uv_stream_t *)connection, on_allocate, on_read) == 0);
 }
 
-static void start_listener(void) {
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    int length = sizeof address;
-    CHECK(uv_tcp_init(&loop, &listener) == 0);
-    CHECK(uv_tcp_bind(&listener, (struct sockaddr *)&address, 0) == 0);
-    CHECK(uv_listen((uv_stream_t *)&listener, SOMAXCONN, on_connection) == 0);
-    CHECK(uv_tcp_getsockname(&listener, (struct sockaddr *)&address, &length) == 0);
-    printf("port %d\n", ntohs(address.sin_port));
-    fflush(stdout);
-}
-
 int main(int argc, char **argv) {
     connections = (int)number_argument(argc, argv, 1, CONNECTIONS_MAX);
     raise_descriptor_limit();
     CHECK(uv_loop_init(&loop) == 0);
-    start_listener();
+    start_listener(&loop, &listener, on_connection);
     CHECK(uv_run(&loop, UV_RUN_DEFAULT) == 0);
     CHECK(accepted == connections && ended == connections);
     CHECK(uv_loop_close(&loop) == 0);

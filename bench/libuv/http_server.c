@@ -18,9 +18,8 @@
  */
 #include "../../examples_c/http_server/answer.h"
 #include "../support.h"
+#include "listener.h"
 
-#include <arpa/inet.h>
-#include <netinet/in.h>
 #include <signal.h>
 #include <string.h>
 #include <uv.h>
@@ -314,17 +313,6 @@ static void on_signal(uv_signal_t *signal, int number) {
     uv_stop(&loop);
 }
 
-static void start_listener(void) {
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    int length = sizeof address;
-    CHECK(uv_tcp_init(&loop, &listener) == 0);
-    CHECK(uv_tcp_bind(&listener, (struct sockaddr *)&address, 0) == 0);
-    CHECK(uv_listen((uv_stream_t *)&listener, SOMAXCONN, on_connection) == 0);
-    CHECK(uv_tcp_getsockname(&listener, (struct sockaddr *)&address, &length) == 0);
-    printf("port %d\n", ntohs(address.sin_port));
-    fflush(stdout);
-}
-
 int main(int argc, char **argv) {
     CHECK(argc == 3 && (strcmp(argv[2], "memory") == 0 || strcmp(argv[2], "sendfile") == 0));
     files = http_files_new(argv[1], strcmp(argv[2], "memory") == 0 ? IN_MEMORY_MAX : HTTP_COPIED_MAX);
@@ -334,7 +322,7 @@ int main(int argc, char **argv) {
     CHECK(uv_loop_init(&loop) == 0);
     CHECK(uv_signal_init(&loop, &stop_signal) == 0);
     CHECK(uv_signal_start(&stop_signal, on_signal, SIGTERM) == 0);
-    start_listener();
+    start_listener(&loop, &listener, on_connection);
     uv_run(&loop, UV_RUN_DEFAULT);
     return 0;
 }

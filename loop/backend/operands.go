@@ -29,6 +29,15 @@ func CheckTransfer(r *request.Request) int64 {
 	return 0
 }
 
+// TransferNow makes a transfer without blocking. EAGAIN: it would block; ENOTSUP: the descriptor cannot tell.
+func TransferNow(kernel sys.Kernel, r *request.Request) int64 {
+	iov, count := r.Buffers()
+	if r.Op == request.OpRead {
+		return kernel.ReadNow(int(r.Fd), iov, count, r.Offset)
+	}
+	return kernel.WriteNow(int(r.Fd), iov, count, r.Offset)
+}
+
 // EventMask translates the events of epoll and poll to those of loop.h. For a pipe without writers the kernel
 // says EPOLLHUP alone; but a read does not block then: it finds the end.
 func EventMask(events uint32) (mask uint32) {

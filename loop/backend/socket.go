@@ -97,7 +97,7 @@ func mayGoOn(kernel sys.Kernel, r *request.Request) bool {
 
 // takesControlData reports whether a message has room for control data. The kernel has read it before us.
 func takesControlData(r *request.Request) bool {
-	return r.Vector && (*request.Message)(pointer(r.Message)).Control != 0
+	return r.Vector && (*request.Message)(request.Pointer(r.Message)).Control != 0
 }
 
 // Advance accounts for n bytes that a step of a transfer has moved, and reports whether there is a next step.
@@ -132,12 +132,9 @@ func left(r *request.Request) int64 {
 
 // vectors returns the buffers of the program's message, which the kernel has read before us.
 func vectors(r *request.Request) []request.Iovec {
-	message := (*request.Message)(pointer(r.Message))
-	return unsafe.Slice((*request.Iovec)(pointer(message.Vectors)), message.VectorCount)
+	message := (*request.Message)(request.Pointer(r.Message))
+	return unsafe.Slice((*request.Iovec)(request.Pointer(message.Vectors)), message.VectorCount)
 }
-
-// pointer makes a pointer of an address in the program's memory.
-func pointer(address uintptr) unsafe.Pointer { return *(*unsafe.Pointer)(unsafe.Pointer(&address)) }
 
 // Step is what the next call of a receive or send is to move: a plain buffer if Message is 0.
 type Step struct {
@@ -178,14 +175,14 @@ func NextStep(r *request.Request) Step {
 // may have left the length of another one there.
 func AskAddress(r *request.Request) {
 	if r.Address != 0 && r.Length != 0 {
-		*(*uint32)(pointer(uintptr(r.Length))) = r.OwnMessage.NameLength
+		*(*uint32)(request.Pointer(uintptr(r.Length))) = r.OwnMessage.NameLength
 	}
 }
 
 // TellAddressLength tells the program of OpReceive how long the address of the sender is.
 func TellAddressLength(r *request.Request) {
 	if r.Op == request.OpReceive && r.Message != 0 && !r.Vector && r.Moved == 0 {
-		*(*uint32)(pointer(uintptr(r.Held))) = r.OwnMessage.NameLength
+		*(*uint32)(request.Pointer(uintptr(r.Held))) = r.OwnMessage.NameLength
 	}
 }
 

@@ -40,8 +40,7 @@ type share struct {
 }
 
 func (p *BufferPool) buffer(number uint32) *buffer {
-	first := *(*unsafe.Pointer)(unsafe.Pointer(&p.buffers))
-	return (*buffer)(unsafe.Add(first, uintptr(number-1)*unsafe.Sizeof(buffer{})))
+	return (*buffer)(unsafe.Add(Pointer(p.buffers), uintptr(number-1)*unsafe.Sizeof(buffer{})))
 }
 
 func (p *BufferPool) share(worker int) *share {
@@ -80,7 +79,7 @@ func (p *BufferPool) Share(worker int) uint32 {
 
 // LeavePool says that a receive does not use its pool any more: it is about to be the program's again.
 func (r *Request) LeavePool() {
-	if r.Op == OpReceive && r.Pool != nil {
+	if r.IsPooled() {
 		r.Pool.users.Add(^uint32(0))
 	}
 }

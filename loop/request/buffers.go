@@ -8,6 +8,12 @@ type Iovec struct {
 	Length uint64
 }
 
+// Pointer makes a pointer of an address outside of Go's memory.
+func Pointer(address uintptr) unsafe.Pointer { return *(*unsafe.Pointer)(unsafe.Pointer(&address)) }
+
+// CallMost is how many bytes one call moves at most.
+const CallMost = 0x7ffff000
+
 // Buffers returns the buffers of a transfer as an iovec array: the program's own, or the one that Address and
 // Length form.
 func (r *Request) Buffers() (iov uintptr, count int) {
@@ -20,14 +26,12 @@ func (r *Request) Buffers() (iov uintptr, count int) {
 // Bytes returns how many bytes a transfer asked for, as far as one call can move them. Call it after the call
 // has succeeded: the kernel has read the program's iovec array then, so it is there to be read.
 func (r *Request) Bytes() int64 {
-	const most = 0x7ffff000
 	if !r.Vector {
-		return int64(min(r.Length, most))
+		return int64(min(r.Length, CallMost))
 	}
-	array := *(*unsafe.Pointer)(unsafe.Pointer(&r.Address))
 	total := int64(0)
-	for _, buffer := range unsafe.Slice((*Iovec)(array), r.Length) {
-		total = min(total+int64(buffer.Length), most)
+	for _, buffer := range unsafe.Slice((*Iovec)(Pointer(r.Address)), r.Length) {
+		total = min(total+int64(buffer.Length), CallMost)
 	}
 	return total
 }
@@ -61,6 +65,10 @@ func (r *Request) IsPlainWrite() bool {
 	}
 	return false
 }
+
+// IsPooled reports whether the request receives into buffers of a pool. For other operations Pool is what an
+// earlier receive left there.
+func (r *Request) IsPooled() bool { return r.Op == OpReceive && r.Pool != nil }
 
 // IsSocketShots reports whether the request accepts or receives until it is cancelled.
 func (r *Request) IsSocketShots() bool {

@@ -9,16 +9,10 @@ import (
 // startSocket begins an operation on a socket: at once if it does not block, otherwise behind those that
 // wait.
 func (b *Backend) startSocket(r *request.Request) {
-	if errno := backend.CheckSocket(r); errno < 0 {
-		b.sink.Finish(r, errno)
-		return
-	}
-	e := b.entryOf(r.Fd)
+	e := b.admit(r, backend.CheckSocket(r))
 	if e == nil {
-		b.sink.Finish(r, sys.EBADF)
 		return
 	}
-	r.Generation = e.closings
 	if r.Op == request.OpReceive && r.Mode&sys.MsgOutOfBand != 0 {
 		r.Events = urgentData
 	}
@@ -52,18 +46,14 @@ func (b *Backend) begin(e *entry, r *request.Request) {
 
 // awaitSplice has a splice wait for the one of its descriptors that is not ready.
 func (b *Backend) awaitSplice(r *request.Request) {
-	e := b.entryOf(r.Fd)
-	if e == nil {
-		b.sink.Finish(r, sys.EBADF)
-		return
+	if e := b.admit(r, 0); e != nil {
+		b.await(e, r)
 	}
-	r.Generation = e.closings
-	b.await(e, r)
 }
 
 // pursue makes the steps of an operation until it ends, or cannot go on without waiting or blocking.
 func (b *Backend) pursue(r *request.Request) int64 {
-	if r.Pool != nil && r.Op == request.OpReceive {
+	if r.IsPooled() {
 		return b.direct.ReceivePooled(r, r.Worker())
 	}
 	for range backend.StepsAtOnce {
@@ -78,7 +68,7 @@ func (b *Backend) pursue(r *request.Request) int64 {
 
 // endSocket ends an operation with the result of its last step, or delivers a shot.
 func (b *Backend) endSocket(r *request.Request, n int64) {
-	if r.Op == request.OpReceive && r.Pool != nil {
+	if r.IsPooled() {
 		if length, ok := r.Show(); ok {
 			r.Marks |= request.MarkBuffer
 			n = length

@@ -64,7 +64,7 @@ func (b *Backend) tryWrite(e *entry, r *request.Request) bool {
 	if r.Op != request.OpWrite {
 		return b.serveSocket(e, r)
 	}
-	n := b.try(r)
+	n := backend.TransferNow(b.kernel, r)
 	if n == sys.EAGAIN || n == sys.ENOTSUP {
 		return false
 	}

@@ -17,16 +17,10 @@ type probe struct {
 
 // startTransfer begins a read or write: at once if it does not block, otherwise behind those that wait.
 func (b *Backend) startTransfer(r *request.Request) {
-	if errno := backend.CheckTransfer(r); errno != 0 {
-		b.sink.Finish(r, errno)
-		return
-	}
-	e := b.entryOf(r.Fd)
+	e := b.admit(r, backend.CheckTransfer(r))
 	if e == nil {
-		b.sink.Finish(r, sys.EBADF)
 		return
 	}
-	r.Generation = e.closings
 	if !e.looked {
 		e.looked, e.direct = true, b.kernel.IsDirect(int(r.Fd))
 	}
@@ -39,21 +33,12 @@ func (b *Backend) startTransfer(r *request.Request) {
 		return
 	}
 	if e.waiters[directionOf(r)].Empty() {
-		if n := b.try(r); n != sys.EAGAIN && n != sys.ENOTSUP {
+		if n := backend.TransferNow(b.kernel, r); n != sys.EAGAIN && n != sys.ENOTSUP {
 			b.complete(r, n)
 			return
 		}
 	}
 	b.await(e, r)
-}
-
-// try makes a transfer without blocking. -EAGAIN: it would block; -EOPNOTSUPP: the descriptor cannot tell.
-func (b *Backend) try(r *request.Request) int64 {
-	iov, count := r.Buffers()
-	if r.Op == request.OpRead {
-		return b.kernel.ReadNow(int(r.Fd), iov, count, r.Offset)
-	}
-	return b.kernel.WriteNow(int(r.Fd), iov, count, r.Offset)
 }
 
 // complete finishes a transfer that moved n bytes or failed. A read at an offset that came out short may
@@ -76,7 +61,7 @@ func (b *Backend) atEnd(r *request.Request, n int64) bool {
 // serveTransfer tries a transfer that waited, now that the kernel reported its direction ready. False: it
 // still would block.
 func (b *Backend) serveTransfer(e *entry, r *request.Request) bool {
-	n := b.try(r)
+	n := backend.TransferNow(b.kernel, r)
 	if n == sys.ENOTSUP && b.kernel.IsNonblocking(int(r.Fd)) {
 		iov, count := r.Buffers()
 		if r.Op == request.OpRead {

@@ -8,16 +8,29 @@ import (
 
 // startWait begins a wait for readiness, of one shot or many.
 func (b *Backend) startWait(r *request.Request) {
+	errno := int64(0)
 	if r.Events&^backend.KnownEvents != 0 {
-		b.sink.Finish(r, sys.EINVAL)
-		return
+		errno = sys.EINVAL
+	}
+	if e := b.admit(r, errno); e != nil {
+		b.await(e, r)
+	}
+}
+
+// admit notes which opening of its descriptor a request is for, and returns the entry of that. nil: the
+// request is finished, because of an error in its operands or because the descriptor is not open.
+func (b *Backend) admit(r *request.Request, errno int64) *entry {
+	if errno < 0 {
+		b.sink.Finish(r, errno)
+		return nil
 	}
 	e := b.entryOf(r.Fd)
 	if e == nil {
 		b.sink.Finish(r, sys.EBADF)
-		return
+		return nil
 	}
-	b.await(e, r)
+	r.Generation = e.closings
+	return e
 }
 
 // entryOf returns the entry of a descriptor, or nil if that is not open.
@@ -36,7 +49,6 @@ func (b *Backend) entryOf(fd int64) *entry {
 // await puts a request in the waiter list of its descriptor.
 func (b *Backend) await(e *entry, r *request.Request) {
 	if r.Op == request.OpWatch {
-		r.Generation = e.closings
 		b.beginWatch(e, r)
 		e.latched = 0 // of the time before; the look that follows tells what holds
 	}

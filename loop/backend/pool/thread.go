@@ -60,10 +60,7 @@ func (p *Pool) summon() *thread {
 	if p.searcher != nil || !p.startable() {
 		return nil
 	}
-	if n := len(p.idle); n > 0 {
-		sleeper := p.idle[n-1]
-		p.idle = p.idle[:n-1]
-		sleeper.signal = 1
+	if sleeper := p.rouse(); sleeper != nil {
 		p.searcher = sleeper
 		p.announce()
 		return sleeper
@@ -103,10 +100,7 @@ func (p *Pool) reinforce() *thread {
 		if room <= coming || first == nil || first.Next == nil {
 			continue
 		}
-		if n := len(p.idle); n > 0 {
-			sleeper := p.idle[n-1]
-			p.idle = p.idle[:n-1]
-			sleeper.signal = 1
+		if sleeper := p.rouse(); sleeper != nil {
 			p.announce()
 			return sleeper
 		}
@@ -117,6 +111,19 @@ func (p *Pool) reinforce() *thread {
 		return nil
 	}
 	return nil
+}
+
+// rouse signals the newest of the threads that sleep, which is then to be woken; nil when none sleeps. The
+// lock is held.
+func (p *Pool) rouse() *thread {
+	n := len(p.idle)
+	if n == 0 {
+		return nil
+	}
+	sleeper := p.idle[n-1]
+	p.idle = p.idle[:n-1]
+	sleeper.signal = 1
+	return sleeper
 }
 
 // announce tells submitters whether they have to summon a thread. Whenever that may have become so, look at

@@ -75,7 +75,7 @@ func (b *Backend) openGroup(pool *request.BufferPool, worker int) (*group, int64
 		return nil, errno
 	}
 	g := &group{pool: pool, number: pool.Number, worker: worker, memory: mapping{memory, length}}
-	g.buffers = unsafe.Slice((*sys.RingBuffer)(pointer(memory)), entries)
+	g.buffers = unsafe.Slice((*sys.RingBuffer)(request.Pointer(memory)), entries)
 	return g, 0
 }
 

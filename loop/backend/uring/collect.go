@@ -32,7 +32,7 @@ func (b *Backend) complete(r *request.Request, result int64, flags uint32) {
 	case r.Op == request.OpWatch && r.Events&request.EdgeTriggered != 0:
 		b.completeEdge(r, result, flags&sys.RingCqeMore != 0)
 		return
-	case r.Op == request.OpReceive && r.Pool != nil:
+	case r.IsPooled():
 		b.completePooled(r, result, flags)
 		return
 	}

@@ -21,8 +21,7 @@
 //   - A send of a datagram that finds no room is tried again by the kernel with what is left of its vector,
 //     which may be nothing. So sends carry MSG_DONTWAIT, and are submitted again when there is room.
 //   - A receive of many shots that is told to wait first (IORING_RECVSEND_POLL_FIRST) does not look behind
-//     the
-//     first bytes, and misses the end that is there. It waits first only for want of a buffer, and then
+//     the first bytes, and misses the end that is there. It waits first only for want of a buffer, and then
 //     begins again after the first shot.
 //   - Transfers at an offset do not fail on pipes. One look per descriptor number tells pipes from files.
 //   - What has no opcode goes to the pool.

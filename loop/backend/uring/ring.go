@@ -5,6 +5,7 @@ import (
 	"unsafe"
 
 	"github.com/libloop/libloop/loop/internal/sys"
+	"github.com/libloop/libloop/loop/request"
 )
 
 // ring is the pair of queues that is shared with the kernel. One thread at a time uses it.
@@ -63,22 +64,19 @@ func (r *ring) mapMemory(p *sys.RingParams) (errno int64) {
 		}
 		r.memory[i] = mapping{address, part.length}
 	}
-	base := pointer(r.memory[0].address)
+	base := request.Pointer(r.memory[0].address)
 	at := func(offset uint32) *uint32 { return (*uint32)(unsafe.Add(base, offset)) }
 	r.sqHead, r.sqTail, r.sqFlags = at(p.Sq.Head), at(p.Sq.Tail), at(p.Sq.Flags)
 	r.cqHead, r.cqTail = at(p.Cq.Head), at(p.Cq.Tail)
 	r.sqMask, r.cqMask = p.SqEntries-1, p.CqEntries-1
 	r.cqes = unsafe.Slice((*sys.RingCqe)(unsafe.Add(base, p.Cq.Cqes)), p.CqEntries)
-	r.entries = unsafe.Slice((*sys.RingSqe)(pointer(r.memory[1].address)), p.SqEntries)
+	r.entries = unsafe.Slice((*sys.RingSqe)(request.Pointer(r.memory[1].address)), p.SqEntries)
 	array := unsafe.Slice(at(p.Sq.Array), p.SqEntries)
 	for i := range array {
 		array[i] = uint32(i) // submissions are taken in the order of their slots
 	}
 	return 0
 }
-
-// pointer makes a pointer of an address outside of Go's memory.
-func pointer(address uintptr) unsafe.Pointer { return *(*unsafe.Pointer)(unsafe.Pointer(&address)) }
 
 func (r *ring) close() {
 	for _, m := range r.memory {

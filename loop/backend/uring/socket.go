@@ -21,7 +21,7 @@ func (b *Backend) checkSocket(e *entry, r *request.Request) int64 {
 	if errno := backend.CheckSocket(r); errno < 0 {
 		return errno
 	}
-	if r.Pool == nil || r.Op != request.OpReceive {
+	if !r.IsPooled() {
 		return 0
 	}
 	if !e.socket { // the kernel would notice only when there is something to receive
@@ -65,14 +65,14 @@ func (b *Backend) fillSocket(sqe *sys.RingSqe, r *request.Request) {
 
 // fillStep translates the next step of a receive or send.
 func fillStep(sqe *sys.RingSqe, r *request.Request, plain, message uint8) {
-	const most = 0x7ffff000 // what a call moves at most; the field has 32 bits
 	step := backend.NextStep(r)
 	sqe.OpFlags = backend.MessageFlags(r)
 	if step.Message != 0 {
 		sqe.Opcode, sqe.Address, sqe.Length = message, uint64(step.Message), 1
 		return
 	}
-	sqe.Opcode, sqe.Address, sqe.Length = plain, uint64(step.Address), uint32(min(step.Length, most))
+	sqe.Opcode, sqe.Address = plain, uint64(step.Address)
+	sqe.Length = uint32(min(step.Length, request.CallMost)) // the field has 32 bits
 }
 
 // completeSocket ends an operation on a socket, or goes on with it.

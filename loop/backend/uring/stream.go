@@ -172,10 +172,8 @@ func (b *Backend) movesPosition(r *request.Request) bool {
 func (b *Backend) transferFile(r *request.Request) {
 	e := b.table.Find(r.Fd)
 	n := sys.EAGAIN // a call on what bypasses the page cache waits for the device
-	if iov, count := r.Buffers(); !e.direct && r.Op == request.OpRead {
-		n = b.kernel.ReadNow(int(r.Fd), iov, count, request.CurrentPosition)
-	} else if !e.direct {
-		n = b.kernel.WriteNow(int(r.Fd), iov, count, request.CurrentPosition)
+	if !e.direct {
+		n = backend.TransferNow(b.kernel, r)
 	}
 	switch {
 	case n != sys.EAGAIN && n != sys.ENOTSUP:

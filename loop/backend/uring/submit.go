@@ -146,7 +146,7 @@ func (b *Backend) issue(r *request.Request) {
 		case isDirect(r):
 			b.attempt(r)
 			return
-		case r.Op <= request.OpWrite && b.movesPosition(r):
+		case b.movesPosition(r):
 			b.transferFile(r)
 			return
 		}
@@ -189,8 +189,7 @@ func (b *Backend) tryLone() {
 	if b.table.Find(r.Fd).direct {
 		return // such a call waits for the device
 	}
-	iov, count := r.Buffers()
-	n := b.kernel.ReadNow(int(r.Fd), iov, count, r.Offset)
+	n := backend.TransferNow(b.kernel, r)
 	if n < 0 || n < r.Bytes() {
 		return
 	}
@@ -263,9 +262,8 @@ func (b *Backend) fill(sqe *sys.RingSqe, r *request.Request) {
 }
 
 func (b *Backend) fillTransfer(sqe *sys.RingSqe, r *request.Request) {
-	const most = 0x7ffff000 // what a call moves at most; the field has 32 bits
 	sqe.Address, sqe.Offset = uint64(r.Address), uint64(r.Offset)
-	sqe.Length = uint32(min(r.Length, most))
+	sqe.Length = uint32(min(r.Length, request.CallMost)) // the field has 32 bits
 	switch {
 	case r.Op == request.OpRead && r.Vector:
 		sqe.Opcode = sys.RingOpReadv

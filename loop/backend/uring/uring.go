@@ -186,7 +186,7 @@ func (b *Backend) Cancel(r *request.Request) {
 
 // abandon ends a request that was cancelled before the kernel had it.
 func (b *Backend) abandon(r *request.Request) {
-	if r.Op == request.OpReceive && r.Pool != nil {
+	if r.IsPooled() {
 		b.leaveGroup(r)
 	}
 	b.sink.Finish(r, sys.ECANCELED)
