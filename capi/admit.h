@@ -62,6 +62,14 @@ static inline int64_t position(uint64_t offset) {
     return offset > INT64_MAX ? CURRENT_POSITION - 1 : (int64_t)offset;
 }
 
+/*
+ * True for what has an order among threads: ticks of a strand, and what is done on one descriptor. Then it goes
+ * the way of requests from other threads, or who takes those while a callback runs would let them overtake.
+ */
+static inline bool keeps_order(const struct request *request, enum op op) {
+    return op >= OP_WAIT || (op == OP_TICK && request->in_strand);
+}
+
 static inline int commit(struct admission *a, enum op op, bool vector, loop_callback_t callback) {
     struct request *request = a->request;
     request->op = (uint8_t)op;
@@ -74,8 +82,8 @@ static inline int commit(struct admission *a, enum op op, bool vector, loop_call
     }
     if (capi_here.mailbox != a->mailbox) return capi_commit_foreign(a);
     count(&a->mailbox->local_accepted);
-    if (op == OP_TICK && request->in_strand) {
-        push(&a->mailbox->inbox, request, &request->next); /* in order with those that come from elsewhere */
+    if (keeps_order(request, op)) {
+        push(&a->mailbox->inbox, request, &request->next);
     } else {
         push_local(a->mailbox, request);
     }

@@ -45,9 +45,10 @@
  *             What a callback submits is for the turns after. With several threads callbacks start in
  *             this order and run side by side; see loop_set_strand.
  *             Reads and writes in flight together on one descriptor have no order among themselves, with
- *             one exception: on a socket, what one thread submits to be sent (loop_write, loop_send,
- *             loop_sendfile and so on, and loop_shutdown of the sending side) is done in the order of
- *             its submits.
+ *             one exception: on a socket, what is to be sent (loop_write, loop_send, loop_sendfile and
+ *             so on, and loop_shutdown of the sending side) is done in the order of the submits. So is a
+ *             loop_close after what was submitted before it. Several threads have to see to it that one
+ *             submits after the other, if they want that order.
  *   fork      In a forked child every call is refused with LOOP_ENOTSUP, at once; it may exec or exit.
  *
  * Descriptors stay yours: no flag of theirs is changed. close(2) is safe on one that has no request in

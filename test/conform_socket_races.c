@@ -6,6 +6,8 @@
  */
 #include "sockets.h"
 
+#include <sched.h>
+
 enum { STREAM_LENGTH = 400000 };
 
 static void spin(uint32_t turns)
@@ -456,6 +458,109 @@ LOOP_TEST(what_each_of_several_threads_sends_arrives_in_its_order_and_unmixed)
     close(ends[1]);
 }
 
+/* ---- one after the other on two threads, one of which is in a callback -------------------------- */
+
+/* A callback and a thread of the program submit in turns. The callback stays for long after its last submit:
+ * an idle thread of the loop then takes what was submitted to the one that runs the callback. */
+typedef struct relay {
+    loop_t         *loop;
+    int             ends[2];
+    operation_t     start, ours, theirs, last;
+    atomic_uint     step; /* even: the callback's turn */
+    char            byte;
+} relay_t;
+
+static void await_step(relay_t *relay, unsigned step)
+{
+    while (atomic_load(&relay->step) < step) {
+        sched_yield();
+    }
+}
+
+static void next_step(relay_t *relay)
+{
+    atomic_fetch_add(&relay->step, 1);
+}
+
+static void run_relay(relay_t *relay, loop_t *loop, loop_callback_t callback, void *(*other)(void *))
+{
+    memset(relay, 0, sizeof *relay);
+    relay->loop = loop;
+    relay->start.request.user = relay;
+    make_socketpair(relay->ends);
+    put(relay->ends[1], "x", 1);
+    pthread_t thread = start_thread(other, relay);
+    assert_result(loop_wait_until_fd_readable(loop, begin(&relay->start), relay->ends[0], callback), 0);
+    assert_result(loop_ref(loop), 0);
+    run(loop);
+    join_thread(thread);
+}
+
+static void send_first_and_last(loop_t *loop, loop_request_t *request, int64_t result)
+{
+    relay_t *relay = request->user;
+    CHECK(result == LOOP_READABLE);
+    CHECK(loop_send(loop, begin(&relay->ours), relay->ends[0], "1", 1, 0, record) == 0);
+    next_step(relay);
+    await_step(relay, 2);
+    CHECK(loop_send(loop, begin(&relay->last), relay->ends[0], "3", 1, 0, record) == 0);
+    sleep_for(5 * MILLISECOND);
+}
+
+static void *send_in_between(void *argument)
+{
+    relay_t *relay = argument;
+    await_step(relay, 1);
+    CHECK(loop_send(relay->loop, begin(&relay->theirs), relay->ends[0], "2", 1, 0, record) == 0);
+    CHECK(loop_unref(relay->loop) == 0);
+    next_step(relay);
+    return NULL;
+}
+
+LOOP_TEST(sends_of_two_threads_are_done_in_the_order_in_which_they_submit)
+{
+    for (unsigned round = 0; round < 8; round++) {
+        relay_t relay;
+        char    bytes[4] = "";
+        run_relay(&relay, loop, send_first_and_last, send_in_between);
+        assert_int_equal(recv(relay.ends[1], bytes, sizeof bytes, 0), 3);
+        assert_string_equal(bytes, "123");
+        close_both(relay.ends);
+    }
+}
+
+static void receive_and_stay(loop_t *loop, loop_request_t *request, int64_t result)
+{
+    relay_t *relay = request->user;
+    CHECK(result == LOOP_READABLE);
+    CHECK(recv(relay->ends[0], &relay->byte, 1, 0) == 1);
+    CHECK(loop_recv(loop, begin(&relay->ours), relay->ends[0], &relay->byte, 1, 0, record) == 0);
+    next_step(relay);
+    await_step(relay, 2);
+    sleep_for(5 * MILLISECOND);
+}
+
+static void *close_meanwhile(void *argument)
+{
+    relay_t *relay = argument;
+    await_step(relay, 1);
+    CHECK(loop_close(relay->loop, begin(&relay->theirs), relay->ends[0], record) == 0);
+    CHECK(loop_unref(relay->loop) == 0);
+    next_step(relay);
+    return NULL;
+}
+
+LOOP_TEST(a_close_does_not_overtake_what_a_callback_that_still_runs_submitted_before)
+{
+    for (unsigned round = 0; round < 8; round++) {
+        relay_t relay;
+        run_relay(&relay, loop, receive_and_stay, close_meanwhile);
+        assert_result(relay.ours.result, LOOP_ECANCELED);
+        assert_result(relay.theirs.result, 0);
+        close(relay.ends[1]);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -465,6 +570,8 @@ int main(void)
         GUARDED(accepts_that_are_ended_lose_no_connection),
         GUARDED(a_close_amid_the_traffic_ends_each_request_and_the_bytes_add_up),
         GUARDED(what_each_of_several_threads_sends_arrives_in_its_order_and_unmixed),
+        GUARDED(sends_of_two_threads_are_done_in_the_order_in_which_they_submit),
+        GUARDED(a_close_does_not_overtake_what_a_callback_that_still_runs_submitted_before),
     };
     return RUN_SUITE(tests);
 }

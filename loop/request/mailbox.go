@@ -4,10 +4,10 @@ import "sync/atomic"
 
 // Mailbox is how requests reach one worker. Each loop thread has one.
 //
-// Other threads push on inbox and control (lists in reverse order, taken whole); the worker's own thread
-// appends to the local list, without a locked instruction. Who pushes from outside looks at sleeping
-// afterwards, and the worker looks at the lists after it set sleeping, so one of the two sees the other:
-// no wake-up is lost, and none is needed while the worker is awake.
+// Other threads push on inbox and control (lists in reverse order, taken whole). The worker's own thread
+// appends to the local list, without a locked instruction, what has no order among threads: ticks, timers and
+// work. Who pushes from outside looks at sleeping afterwards, and the worker looks at the lists after it set
+// sleeping, so one of the two sees the other: no wake-up is lost, and none is needed while the worker is awake.
 type Mailbox struct {
 	inbox           atomic.Pointer[Request]
 	control         atomic.Pointer[Request]
