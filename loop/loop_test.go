@@ -359,7 +359,9 @@ func TestWorkRunsOffTheLoopAndCanBeCancelledInTheQueue(t *testing.T) {
 				case r.Err() == nil:
 					finished.Add(1)
 				case errors.Is(r.Err(), syscall.ECANCELED):
-					cancelled.Add(1)
+					if cancelled.Add(1) == 1 { // while all threads are at work
+						close(release)
+					}
 				}
 			}))
 		}
@@ -368,7 +370,6 @@ func TestWorkRunsOffTheLoopAndCanBeCancelledInTheQueue(t *testing.T) {
 			for i := range requests {
 				l.Cancel(&requests[i])
 			}
-			close(release)
 		}))
 		must(t, l.Run())
 		ran, ended, never := worked.Load(), finished.Load(), cancelled.Load()
