@@ -355,7 +355,7 @@ LOOP_TEST(a_watch_whose_callback_closes_the_descriptor_ends)
 /* ---- timer_again --------------------------------------------------------------------------------- */
 
 enum { PUSHES = 15 };
-#define WATCHDOG_DELAY (10 * MILLISECOND)
+#define WATCHDOG_DELAY (50 * MILLISECOND) /* far more than what lies between two pushes */
 
 typedef struct watchdog {
     loop_request_t timer, pushing;

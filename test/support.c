@@ -9,6 +9,7 @@
 #include <netinet/in.h>
 #include <signal.h>
 #include <spawn.h>
+#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -243,11 +244,48 @@ void run(loop_t *loop)
     assert_result(loop_pending(loop), 0);
 }
 
+static void count_turn(loop_t *loop, loop_request_t *request, int64_t result)
+{
+    (void)loop;
+    CHECK(result == LOOP_READABLE);
+    atomic_fetch_add((atomic_uint *)request->user, 1);
+}
+
+/* Runs the loop until each of its threads has begun with what was submitted before, however late the system
+ * lets it run. What waits for a descriptor is the business of the thread of its number, and goes behind what
+ * that thread got before. Where the test has left no descriptors it does not. */
+static void begin_everywhere(loop_t *loop)
+{
+    enum { THREADS_MOST = 16, NUMBERS = 800 };
+    static loop_request_t turns[THREADS_MOST];
+    uint32_t              threads = test_threads(), asked = 0;
+    atomic_uint           taken = 0;
+    int                   ready = eventfd(1, EFD_CLOEXEC), numbers[THREADS_MOST];
+    for (; asked < threads; asked++) {
+        numbers[asked] = fcntl(ready, F_DUPFD_CLOEXEC, NUMBERS + asked);
+        if (numbers[asked] < 0) {
+            break;
+        }
+        turns[asked].user = &taken;
+        assert_result(loop_wait_until_fd_readable(loop, &turns[asked], numbers[asked], count_turn), 0);
+    }
+    run_until(loop, &taken, asked);
+    while (asked > 0) {
+        close(numbers[--asked]);
+    }
+    if (ready >= 0) {
+        close(ready);
+    }
+}
+
 void run_for(loop_t *loop, uint64_t duration_ns)
 {
     operation_t timer = {0};
     assert_result(loop_timer_start(loop, begin(&timer), duration_ns, 0, record), 0);
     assert_result(await(loop, &timer), 0);
+    if (test_threads() > 1) {
+        begin_everywhere(loop);
+    }
 }
 
 /* ---- operations ------------------------------------------------------------------------------ */

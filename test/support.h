@@ -100,7 +100,8 @@ void           end_loop(loop_t *loop);
 /* Runs the loop until nothing is pending. */
 void run(loop_t *loop);
 
-/* Runs the loop for at least so long, so that what must not happen has its chance. */
+/* Runs the loop for at least so long, and until each of its threads has begun with what was submitted before,
+ * so that what must not happen has its chance. */
 void run_for(loop_t *loop, uint64_t duration_ns);
 
 /* ---- operations that record their completion ------------------------------------------------- */
