@@ -13,14 +13,8 @@ const simActionKinds = 35
 
 // act does one thing at random.
 func (p *simProgram) act(r *sim.Random) {
-	if p.finishing || p.loop == nil {
-		return
-	}
-	for range 4 {
-		if action := r.Below(simActionKinds); p.enabled[action] {
-			p.perform(action, r)
-			return
-		}
+	if !p.finishing && p.loop != nil && len(p.actions) > 0 {
+		p.perform(p.actions[r.Below(len(p.actions))], r)
 	}
 }
 
@@ -233,7 +227,11 @@ func (p *simProgram) submitReady(r *sim.Random, kind simKind) {
 		return
 	}
 	o.asked = o.events
-	o.events |= uint32(r.Below(2)) * EdgeTriggered
+	if r.OneIn(2) {
+		o.events |= EdgeTriggered
+		o.harvested = o.harvested || r.OneIn(2) && p.left > 0 // edges then come while a shot waits
+		p.agitate(f, r)
+	}
 	p.submit(o, func(q *Request, done func(*Request)) error { return p.loop.Watch(q, f.fd, o.events, done) })
 }
 

@@ -135,6 +135,29 @@ func (p *simProgram) feed(r *sim.Random) {
 	if f == nil {
 		return
 	}
+	p.exchange(f, r)
+	if r.OneIn(25) {
+		p.closeBehind(f)
+	} else if r.OneIn(25) && f.kind == simStream {
+		p.trace("end of %v", f)
+		p.kernel.End(f.fd)
+	}
+}
+
+// agitate has a file become ready several times in the time that comes.
+func (p *simProgram) agitate(f *simFile, r *sim.Random) {
+	for range r.Range(2, 8) {
+		random := sim.NewRandom(r.Next())
+		p.kernel.After(uint64(r.Below(4_000_000)), func() {
+			if f.direct && !f.closed && !p.finishing {
+				p.exchange(f, &random)
+			}
+		})
+	}
+}
+
+// exchange puts bytes in a file or takes some out.
+func (p *simProgram) exchange(f *simFile, r *sim.Random) {
 	switch {
 	case f.writes() && (f.kind != simStream || r.OneIn(2)):
 		data := make([]byte, r.Range(1, 300))
@@ -149,12 +172,6 @@ func (p *simProgram) feed(r *sim.Random) {
 		n := p.kernel.Take(f.fd, r.Range(1, 500))
 		p.read[in] += n
 		p.trace("took %d bytes out of %v", n, f)
-	}
-	if r.OneIn(25) {
-		p.closeBehind(f)
-	} else if r.OneIn(25) && f.kind == simStream {
-		p.trace("end of %v", f)
-		p.kernel.End(f.fd)
 	}
 }
 

@@ -27,11 +27,11 @@ type simProgram struct {
 	log    func(string, ...any)
 
 	threads  int
-	steps    int // how many there are
-	left     int // that have not been made
-	enabled  [simActionKinds]bool
-	budget   int // operations that may still be submitted
-	reacting int // one in so many callbacks does something
+	steps    int   // how many there are
+	left     int   // that have not been made
+	actions  []int // those that this program makes
+	budget   int   // operations that may still be submitted
+	reacting int   // one in so many callbacks does something
 
 	files      []*simFile
 	operations []*simOperation
@@ -119,8 +119,11 @@ func (p *simProgram) setUp() {
 	if r.OneIn(3) {
 		p.kernel.RingEntries = 1 << r.Range(1, 4)
 	}
-	for a := range p.enabled {
-		p.enabled[a] = !r.OneIn(3)
+	share := []int{1, 3, 6}[r.Below(3)] // of 8; where they are few they meet more often
+	for a := range simActionKinds {
+		if r.Below(8) < share {
+			p.actions = append(p.actions, a)
+		}
 	}
 	p.reacting = r.Range(2, 8)
 	p.steps = r.Range(10, simMostSteps)

@@ -227,10 +227,11 @@ size_t discard_all(int fd)
 
 size_t fill_up(int fd)
 {
-    size_t total = 0, more;
+    const uint64_t late = 45 * MILLISECOND; /* TCP acknowledges after at most 40, and makes room by that */
+    size_t         total = 0, more;
     while ((more = fill(fd)) > 0) {
         total += more;
-        sleep_for(3 * MILLISECOND);
+        sleep_for(late);
     }
     return total;
 }

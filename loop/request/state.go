@@ -96,6 +96,8 @@ func (r *Request) Move(event Event) Phase {
 			next = word // the request is on the control list and cannot leave
 		case event == Finish && word&Control != 0:
 			next = word&^uint64(phaseMask) | uint64(Held)
+		case event == Deliver && word&Control != 0:
+			panic("request: one with a message on its way is delivered")
 		case transition.to == Free:
 			next = 0
 		}

@@ -55,7 +55,8 @@ const (
 var (
 	readErrors   = []int64{sys.EIO, sys.ENOMEM, ECONNRESET}
 	writeErrors  = []int64{sys.EIO, sys.ENOSPC, EDQUOT, sys.ENOMEM, ECONNRESET, sys.ENOBUFS}
-	acceptErrors = []int64{EMFILE, ENFILE, sys.ENOMEM, sys.ENOBUFS, sys.ECONNABORTED, EPROTO}
+	acceptErrors = []int64{EMFILE, ENFILE, sys.ENOMEM, sys.ENOBUFS, EPROTO,
+		sys.ECONNABORTED, sys.ECONNABORTED, sys.ECONNABORTED, sys.ECONNABORTED} // that one ends nothing
 	openErrors   = []int64{EMFILE, ENFILE, sys.ENOMEM, EACCES, sys.ENOSPC}
 	closeErrors  = []int64{sys.EIO, sys.ENOSPC, EDQUOT}
 	controlError = []int64{sys.ENOMEM, sys.ENOSPC}
