@@ -22,9 +22,8 @@ static void gather(loop_t *loop, crowd_t *crowd)
     static char large[1 << 16];
     operation_t *operation = crowd->operations;
     memset(crowd, 0, sizeof *crowd);
-    make_tcp_pair(crowd->ends);
+    crowd->filled = make_full_pair(crowd->ends);
     int fd = crowd->ends[0];
-    crowd->filled = fill_up(fd);
     for (size_t i = 0; i < RECEIVES; i++) {
         assert_result(loop_recv(loop, begin(operation++), fd, &crowd->bytes[i], 1, 0, record), 0);
     }

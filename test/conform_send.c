@@ -28,8 +28,7 @@ LOOP_TEST(a_send_waits_for_room)
 {
     operation_t sending = {0};
     int         ends[2];
-    make_narrow_pair(ends, true);
-    size_t filled = fill_up(ends[0]);
+    size_t filled = make_full_pair(ends);
     assert_result(loop_send(loop, begin(&sending), ends[0], "room", 4, 0, record), 0);
     run_for(loop, 5 * MILLISECOND);
     assert_int_equal(completions_of(&sending), 0);
@@ -104,8 +103,7 @@ LOOP_TEST(a_send_that_ended_before_it_sent_says_why)
 {
     operation_t cancelled = {0}, late = {.request.timeout_ns = 5 * MILLISECOND};
     int         ends[2];
-    make_narrow_pair(ends, true);
-    size_t filled = fill_up(ends[0]);
+    size_t filled = make_full_pair(ends);
     assert_result(loop_send(loop, begin(&late), ends[0], "late", 4, LOOP_SEND_ALL, record), 0);
     assert_result(loop_send(loop, begin(&cancelled), ends[0], "cancelled", 9, LOOP_SEND_ALL, record), 0);
     assert_result(await(loop, &late), LOOP_ETIMEDOUT);
@@ -138,8 +136,7 @@ LOOP_TEST(a_send_of_all_to_a_peer_that_resets_reports_the_bytes_and_the_next_one
 LOOP_TEST(nothing_to_send_is_sent_at_once)
 {
     int ends[2];
-    make_tcp_pair(ends);
-    fill_up(ends[0]);
+    make_full_pair(ends);
     assert_result(outcome(send(ends[0], "", 0, MSG_DONTWAIT)), 0);
     assert_result(RESULT_OF(loop, loop_send, ends[0], "", 0, 0), 0);
     assert_result(RESULT_OF(loop, loop_send, ends[0], "", 0, LOOP_SEND_ALL), 0);
@@ -300,9 +297,8 @@ LOOP_TEST(a_queued_send_that_is_cancelled_leaves_no_trace)
     operation_t sending[3];
     char        bytes[8];
     int         ends[2];
-    make_narrow_pair(ends, true);
+    size_t filled = make_full_pair(ends);
     memset(sending, 0, sizeof sending);
-    size_t filled = fill_up(ends[0]);
     assert_result(loop_send(loop, begin(&sending[0]), ends[0], "one", 3, LOOP_SEND_ALL, record), 0);
     assert_result(loop_send(loop, begin(&sending[1]), ends[0], "two", 3, LOOP_SEND_ALL, record), 0);
     assert_result(loop_send(loop, begin(&sending[2]), ends[0], "three", 5, LOOP_SEND_ALL, record), 0);
@@ -365,8 +361,7 @@ LOOP_TEST(a_shutdown_that_is_cancelled_while_it_waits_shuts_nothing_down)
 {
     operation_t sending = {0}, shutting = {0};
     int         ends[2];
-    make_narrow_pair(ends, true);
-    size_t filled = fill_up(ends[0]);
+    size_t filled = make_full_pair(ends);
     assert_result(loop_send(loop, begin(&sending), ends[0], "x", 1, 0, record), 0);
     assert_result(loop_shutdown(loop, begin(&shutting), ends[0], SHUT_WR, record), 0);
     run_for(loop, 5 * MILLISECOND);
@@ -420,8 +415,7 @@ LOOP_TEST(shutting_down_the_receiving_side_ends_a_receive_and_does_not_wait_for_
     char        byte;
     operation_t receiving = {0}, sending = {0};
     int         ends[2];
-    make_narrow_pair(ends, true);
-    fill_up(ends[0]);
+    make_full_pair(ends);
     assert_result(loop_recv(loop, begin(&receiving), ends[0], &byte, 1, 0, record), 0);
     assert_result(loop_send(loop, begin(&sending), ends[0], "x", 1, 0, record), 0);
     run_for(loop, 2 * MILLISECOND);

@@ -220,8 +220,7 @@ LOOP_TEST(a_send_that_waited_in_vain_says_why)
 {
     operation_t late = {.request.timeout_ns = 5 * MILLISECOND}, cancelled = {0}, closed = {0};
     int         file = pattern_file(100), ends[2];
-    make_narrow_pair(ends, true);
-    size_t filled = fill_up(ends[0]);
+    size_t filled = make_full_pair(ends);
     assert_result(loop_sendfile(loop, begin(&late), ends[0], file, 0, 100, 0, record), 0);
     assert_result(loop_sendfile(loop, begin(&cancelled), ends[0], file, 0, 100, LOOP_SEND_ALL, record), 0);
     assert_result(loop_sendfile(loop, begin(&closed), ends[0], file, 0, 100, 0, record), 0);

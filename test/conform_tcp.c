@@ -453,8 +453,7 @@ LOOP_TEST(a_shutdown_by_the_program_ends_what_waits)
     char        byte;
     operation_t receiving = {0}, sending = {0};
     int         ends[2];
-    make_tcp_pair(ends);
-    fill_up(ends[0]);
+    make_full_pair(ends);
     count_sigpipe();
     assert_result(loop_recv(loop, begin(&receiving), ends[0], &byte, 1, 0, record), 0);
     assert_result(loop_send(loop, begin(&sending), ends[0], "x", 1, 0, record), 0);

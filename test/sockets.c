@@ -128,6 +128,13 @@ void make_narrow_pair(int ends[2], bool nonblocking)
     set_nonblocking(ends[0], nonblocking);
 }
 
+size_t make_full_pair(int ends[2])
+{
+    make_socketpair(ends);
+    set_nonblocking(ends[0], true);
+    return fill(ends[0]);
+}
+
 void reset_connection(int fd)
 {
     struct linger linger = {.l_onoff = 1, .l_linger = 0};
@@ -222,17 +229,6 @@ size_t discard_all(int fd)
         total += (size_t)received;
     }
     CHECK(received == 0);
-    return total;
-}
-
-size_t fill_up(int fd)
-{
-    const uint64_t late = 45 * MILLISECOND; /* TCP acknowledges after at most 40, and makes room by that */
-    size_t         total = 0, more;
-    while ((more = fill(fd)) > 0) {
-        total += more;
-        sleep_for(late);
-    }
     return total;
 }
 

@@ -66,6 +66,10 @@ void            close_full_listener(const full_listener_t *listener);
 /* A connected pair, of which the first end has small buffers, so that it is soon full. */
 void make_narrow_pair(int ends[2], bool nonblocking);
 
+/* A connected pair, of which the first end takes no byte more before the second one is read from; returns the
+ * number of bytes in it. By a Unix socket: one of TCP may find room in its time. */
+size_t make_full_pair(int ends[2]);
+
 /* Closes a TCP socket so that the peer gets a reset. */
 void reset_connection(int fd);
 
@@ -89,9 +93,6 @@ void discard(int fd, size_t length);
 
 /* Reads to the end and returns the number of bytes. */
 size_t discard_all(int fd);
-
-/* As fill of support.h, for sockets whose bytes are still on their way when a write returns. */
-size_t fill_up(int fd);
 
 /* A thread that reads a blocking descriptor to its end, and sleeps between two reads. Finishing joins it and
  * returns what it read; the caller frees that. */
