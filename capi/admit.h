@@ -63,8 +63,9 @@ static inline int64_t position(uint64_t offset) {
 }
 
 /*
- * True for what has an order among threads: ticks of a strand, and what is done on one descriptor. Then it goes
- * the way of requests from other threads, or who takes those while a callback runs would let them overtake.
+ * True for what has an order among threads: ticks of a strand, and what is done on one descriptor. Then it
+ * goes the way of requests from other threads, or who takes those while a callback runs would let them
+ * overtake.
  */
 static inline bool keeps_order(const struct request *request, enum op op) {
     return op >= OP_WAIT || (op == OP_TICK && request->in_strand);

@@ -7,7 +7,8 @@ import "sync/atomic"
 // Other threads push on inbox and control (lists in reverse order, taken whole). The worker's own thread
 // appends to the local list, without a locked instruction, what has no order among threads: ticks, timers and
 // work. Who pushes from outside looks at sleeping afterwards, and the worker looks at the lists after it set
-// sleeping, so one of the two sees the other: no wake-up is lost, and none is needed while the worker is awake.
+// sleeping, so one of the two sees the other: no wake-up is lost, and none is needed while the worker is
+// awake.
 type Mailbox struct {
 	inbox           atomic.Pointer[Request]
 	control         atomic.Pointer[Request]
