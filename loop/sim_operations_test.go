@@ -167,6 +167,7 @@ func (p *simProgram) completed(r *Request) {
 		p.fail("%v completes again, with %d", o, r.Result())
 	}
 	p.trace("%v completes: %d, more: %v", o, r.Result(), r.More())
+	p.completions++
 	if !p.closing && !o.harvested && p.loop.Pending() == 0 {
 		p.fail("the callback of %v runs, and nothing is pending", o)
 	}

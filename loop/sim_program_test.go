@@ -33,20 +33,21 @@ type simProgram struct {
 	budget   int   // operations that may still be submitted
 	reacting int   // one in so many callbacks does something
 
-	files      []*simFile
-	operations []*simOperation
-	flying     map[*simOperation]bool
-	requests   map[*Request]*simOperation // whose a request is
-	spare      []*Request                 // free to be used again
-	refs       int
-	harvest    int  // operations in flight without a callback
-	finishing  bool // nothing new is begun
-	closing    bool
-	lastTick   uint64
-	ports      int
-	lastTimer  *simOperation
-	buffers    *simBuffers
-	read       map[*sim.Channel]int // bytes that results told
+	files       []*simFile
+	operations  []*simOperation
+	flying      map[*simOperation]bool
+	requests    map[*Request]*simOperation // whose a request is
+	spare       []*Request                 // free to be used again
+	refs        int
+	harvest     int  // operations in flight without a callback
+	completions int  // that the program has seen
+	finishing   bool // nothing new is begun
+	closing     bool
+	lastTick    uint64
+	ports       int
+	lastTimer   *simOperation
+	buffers     *simBuffers
+	read        map[*sim.Channel]int // bytes that results told
 }
 
 func newSimProgram(c simCase, log func(string, ...any)) *simProgram {
@@ -195,10 +196,7 @@ func (p *simProgram) drive() {
 		p.trace("run")
 		p.mustRun(p.loop.Run())
 	case 2:
-		p.trace("run once, %v", timeout)
-		n, err := p.loop.RunOnce(timeout)
-		p.mustRun(err)
-		p.trace("ran once: %d", n)
+		p.runOnce(timeout)
 	case 3:
 		p.trace("wait, %v", timeout)
 		p.collect(timeout)
@@ -206,6 +204,18 @@ func (p *simProgram) drive() {
 	p.checkPending()
 	if p.kernel.Time()-before < 1_000_000 {
 		p.kernel.Sleep(uint64(1 + r.Below(2_000_000)))
+	}
+}
+
+// runOnce wants to be told of each callback, or a program that waits for one would wait for ever.
+func (p *simProgram) runOnce(timeout time.Duration) {
+	p.trace("run once, %v", timeout)
+	seen := p.completions
+	n, err := p.loop.RunOnce(timeout)
+	p.mustRun(err)
+	p.trace("ran once: %d", n)
+	if called := p.completions - seen; n < called {
+		p.fail("one run made %d callbacks, and told of %d", called, n)
 	}
 }
 

@@ -157,6 +157,9 @@ OURS = [
      "\tif last == 0 {\n\t\tfirst = number\n", "\tif last == 0 || first == last {\n\t\tfirst = number\n"),
     ("the descriptors of the loop stay open", "loop/backend/epoll/epoll.go",
      "range []int{b.wakeFd, b.epfd}", "range []int{b.wakeFd}"),
+    ("helpers begin before a call counts what is done", "loop/engine.go",
+     "\tbefore := e.completions()\n\te.runUntil", "\te.activate()\n\te.kernel.Relax()\n"
+     "\tbefore := e.completions()\n\te.runUntil"),
     ("a stop is remembered for ever", "loop/threads.go",
      "\te.shared.TakeStop() // now that no helper could go on for want of it\n", ""),
 ]
