@@ -69,22 +69,34 @@ readonly runtime_settings="-X=runtime.godebugDefault=asyncpreemptoff=1,gcshrinks
 # shared_link_flags SONAME: flags of the C linker for the shared library. The version script leaves the
 # symbols of loop.h and nothing else; all symbols are bound at load, and their table is read-only afterwards.
 shared_link_flags() {
-    printf '"-Wl,--version-script=%s" -Wl,-soname,%s -Wl,-z,now -Wl,-z,relro' "$root/capi/libloop.map" "$1"
+    printf '"-Wl,--version-script=%s" -Wl,-soname,%s -Wl,-z,now -Wl,-z,relro -Wl,--build-id=sha1' \
+        "$root/capi/libloop.map" "$1"
 }
 
-# build_shared DIRECTORY: libloop.so and its links, without the header that cgo writes beside it (ours is
-# include/loop.h). cmd/go does nothing when nothing changed.
+# go_library MODE FILE LINK_FLAGS: package capi as a library, so that the same sources give the same bytes,
+# wherever they lie: paths are left out, and so is the ID that cmd/go keeps in what it builds, which depends on
+# them; the linker of C makes one of the contents instead. FILE stays as it is when nothing changed. Functions
+# begin at multiples of 16 bytes, as compilers of C have it; with 32, the default of Go, it is 20 KB larger.
+go_library() {
+    go build -trimpath -buildmode="$1" -o "$2.new" \
+        -ldflags "-buildid= -B none -funcalign=16 $runtime_settings $3" ./capi
+    rm -f "${2%.*}.h" "$2.h" # the header that cgo writes; ours is include/loop.h
+    if cmp -s "$2.new" "$2"; then rm "$2.new"; else mv "$2.new" "$2"; fi
+}
+
+# build_shared DIRECTORY: libloop.so and its links, and beside it a file with what debuggers want to know.
 build_shared() {
-    local version soname shared
+    local version soname name whole
     version=$(library_version)
     soname=libloop.so.${version%%.*}
-    shared=$1/libloop.so.$version
-    # cmd/go does not know that the version script is an input.
-    if [[ capi/libloop.map -nt $shared ]]; then rm -f "$shared"; fi
-    go build -trimpath -buildmode=c-shared -o "$shared" \
-        -ldflags "-s -w $runtime_settings -extldflags '$(shared_link_flags "$soname")'" ./capi
-    rm -f "${shared%.*}.h"
-    ln -sfn "libloop.so.$version" "$1/$soname"
+    name=libloop.so.$version
+    whole=$1/unstripped/$name
+    go_library c-shared "$whole" "-extldflags '$(shared_link_flags "$soname")'"
+    if [[ ! $1/$name -nt $whole ]]; then
+        "${OBJCOPY:-objcopy}" --only-keep-debug "$whole" "$1/$name.debug"
+        "${OBJCOPY:-objcopy}" --strip-all --add-gnu-debuglink="$1/$name.debug" "$whole" "$1/$name"
+    fi
+    ln -sfn "$name" "$1/$soname"
     ln -sfn "$soname" "$1/libloop.so"
 }
 
@@ -92,11 +104,11 @@ build_shared() {
 # reasons: its local symbols can be hidden like those of the shared library, and the constructors keep the
 # order that capi/guest.c relies on, the one of Go (in go.o) before ours, whatever the program links first.
 build_static() {
-    local archive=$1/go-archive/libloop.a
-    go build -trimpath -buildmode=c-archive -o "$archive" -ldflags "-s -w $runtime_settings" ./capi
+    local archive=$1/unstripped/libloop.a
+    go_library c-archive "$archive" "-s -w"
     if [[ $1/libloop.a -nt $archive ]]; then return; fi
     (
-        parts=$(mktemp -d "$1/go-archive/XXXXXX")
+        parts=$(mktemp -d "$1/unstripped/XXXXXX")
         trap 'rm -rf "$parts"' EXIT
         cd "$parts"
         "${AR:-ar}" x "$archive"
@@ -135,7 +147,7 @@ lib() {
     case $($(go env CC) -dumpmachine) in
     *musl*) die "musl cannot load a shared library with a Go runtime (golang/go#13492); use glibc" ;;
     esac
-    mkdir -p "$output/go-archive"
+    mkdir -p "$output/unstripped"
     build_shared "$output"
     build_static "$output"
     if [[ $depfile ]]; then
