@@ -24,7 +24,9 @@ Usage: ./build.sh [VERB]
   examples              build/examples/NAME, one for each program in C and C++ in examples_c/
   test [REGEX]          all tests: Go, Go with the race detector, C through CTest, C with the sanitizers;
                         with REGEX only the CTest tests whose names match
-  check                 format, vet, the public header in every language mode, exported symbols, house style
+  check                 format, vet, the public header in every language mode, exported symbols, the recorded
+                        binary interface (capi/abi.xml), the size of the library, house style
+  abi                   record the binary interface as it is now (after an addition)
   bench [ARGUMENT]...   the benchmarks (bench/run.sh)
   simulate [SECONDS] [SEED]  seeded programs on the simulated kernel (900 seconds); with SEED that one alone
   mutants               planted errors, each of which the simulator has to find
@@ -32,7 +34,10 @@ Usage: ./build.sh [VERB]
   soak [--minutes N]    everything mixed, with faults; memory, descriptors, threads and latency must stay flat
   analyze               static analysis;  sanitize [CELL]...  the matrix of sanitizers
   reliability [SECONDS] all of these, SECONDS (60) for each; writes docs/reliability.md
-  install --prefix DIR  library, headers, pkg-config and CMake files; DESTDIR is honoured
+  docs                  the reference: HTML in build/docs/html, pages of the manual in build/docs/man
+  deb                   Debian packages in build/deb, built from the source package, tried in a directory
+  install --prefix DIR  library, headers, pkg-config and CMake files, manual; DESTDIR is honoured
+  uninstall             take back the last installation; DESTDIR is honoured
   version               the version that include/loop.h states
   clean                 remove build/
   help                  this text
@@ -306,7 +311,7 @@ c_test() {
 run_tests() {
     local regex=${1:-}
     need cmake ninja-build gcc g++ libc6-dev libcmocka-dev python3 strace binutils git pkg-config curl wrk \
-        libglib2.0-dev spin
+        libglib2.0-dev spin make abigail-tools doxygen mandoc libuv1-dev libevent-dev
     if [[ ! $regex ]]; then
         step "go vet" go vet ./...
         go_test go
@@ -358,6 +363,13 @@ check_symbols() {
         capi/abi.txt <(nm -g --defined-only "$build/libloop.a" | awk 'NF == 3 { print $3 }' | LC_ALL=C sort)
 }
 
+# What a program loads is at most 2 MiB.
+check_size() {
+    local bytes limit=$((2 << 20))
+    bytes=$(stat -L -c %s "$build/libloop.so")
+    ((bytes <= limit)) || die "libloop.so has $bytes bytes, which is more than $limit"
+}
+
 # Lines of at most 110 columns, a tab being four of them.
 check_columns() {
     local file long
@@ -394,7 +406,7 @@ check_functions() {
 
 check() {
     local compiler standard
-    need gcc g++ clang binutils libc6-dev
+    need gcc g++ clang binutils libc6-dev abigail-tools
     step "library" lib
     step "gofmt" check_gofmt
     step "go vet" go vet ./...
@@ -408,13 +420,15 @@ check() {
         done
     done
     step "exported symbols" check_symbols
+    step "binary interface" test/abi.sh compare
+    step "size of the library: $(stat -L -c %s "$build/libloop.so") bytes" check_size
     step "columns" check_columns
     step "opening comments" check_openings
     step "length of functions" check_functions
     summary
 }
 
-# ---- bench, install, and the choice of the verb ------------------------------------------------------------
+# ---- bench, packages, and the choice of the verb -----------------------------------------------------------
 
 bench() {
     need gcc g++ libc6-dev libuv1-dev libev-dev libasio-dev liburing-dev python3 python3-matplotlib wrk
@@ -466,6 +480,20 @@ install_to() {
     cmake --install "$build/cmake/install"
 }
 
+docs() {
+    need doxygen python3
+    rm -rf "$build/docs"
+    mkdir -p "$build/docs"
+    { cat docs/Doxyfile; printf 'OUTPUT_DIRECTORY = "%s"\n' "$build/docs"; } | doxygen -
+    python3 docs/reference/manual.py include/loop.h "$build/docs/man"
+    say "build/docs/html/index.html, build/docs/man"
+}
+
+deb() {
+    need dpkg-dev debhelper cmake ninja-build gcc g++ libc6-dev python3 pkg-config lintian
+    exec test/debian.sh "$build/deb"
+}
+
 main() {
     local verb=${1:-all}
     shift || true
@@ -494,7 +522,11 @@ main() {
     analyze) exec test/analyze.sh ;;
     sanitize) exec test/sanitize.sh "$@" ;;
     reliability) exec python3 test/reliability.py --seconds "${1:-60}" ;;
+    abi) need abigail-tools && lib && test/abi.sh record ;;
+    docs) docs ;;
+    deb) deb ;;
     install) install_to "$@" ;;
+    uninstall) cmake --build "$build/cmake/install" --target uninstall ;;
     *)
         usage >&2
         exit 2

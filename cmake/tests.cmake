@@ -165,12 +165,6 @@ if(CMAKE_CXX_COMPILER)
     target_link_libraries(guest_exception PRIVATE loop::loop)
 endif()
 
-# ---- the installation --------------------------------------------------------------------------------
+# ---- packaging and documents -------------------------------------------------------------------------
 
-if(LOOP_INSTALL)
-    add_test(NAME install COMMAND ${CMAKE_COMMAND}
-        "-DBUILD=${CMAKE_CURRENT_BINARY_DIR}" "-DSOURCE=${CMAKE_CURRENT_SOURCE_DIR}"
-        "-DCC=${CMAKE_C_COMPILER}" "-DLIBDIR=${CMAKE_INSTALL_LIBDIR}"
-        -P "${CMAKE_CURRENT_SOURCE_DIR}/cmake/test_install.cmake")
-    set_tests_properties(install PROPERTIES TIMEOUT 180)
-endif()
+include(cmake/package_tests.cmake)
