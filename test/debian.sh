@@ -1,0 +1,90 @@
+#!/usr/bin/env bash
+# Makes the Debian source package, builds the packages from it without a network, installs them into a directory
+# and uses them there.
+#
+#   test/debian.sh DIRECTORY        for the packages; what was in it is lost
+#
+# The modules of other authors go into vendor/ of the source package, from the module cache of Go.
+set -euo pipefail
+
+source=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
+mkdir -p "$1"
+output=$(realpath "$1")
+version=$("$source/build.sh" version)
+tree=$output/libloop-$version
+root=$output/root
+
+die() {
+    echo "debian.sh: $*" >&2
+    exit 1
+}
+
+# make_source: what git knows, or would, and the modules that the library is built from.
+make_source() {
+    [[ $(dpkg-parsechangelog -l "$source/debian/changelog" -S Version) == "$version"-* ]] ||
+        die "debian/changelog has another version than include/loop.h"
+    mkdir "$tree"
+    (cd "$source" && git ls-files -z --cached --others --exclude-standard | xargs -0 ls -d 2>/dev/null |
+        tar -cf - --no-recursion -T -) | tar -xf - -C "$tree"
+    (cd "$tree" && GOFLAGS=-mod=mod go mod vendor)
+    tar -C "$output" --exclude="libloop-$version/debian" --sort=name --owner=0 --group=0 --numeric-owner \
+        --mtime="$(dpkg-parsechangelog -l "$source/debian/changelog" -S Date)" \
+        -czf "$output/libloop_$version.orig.tar.gz" "libloop-$version"
+}
+
+# build_packages: offline, with the Go in the PATH, which need not be Debian's; python3-libloop if there is the
+# package that it is made from.
+build_packages() {
+    local profiles=pkg.libloop.ownGo
+    [[ -d $tree/python/src/libloop ]] || profiles+=,nopython
+    (cd "$tree" && GOPROXY=off dpkg-buildpackage -us -uc "-P$profiles") >"$output/build.log" 2>&1 || {
+        tail -n 60 "$output/build.log"
+        die "dpkg-buildpackage failed"
+    }
+    lintian --fail-on error "$output"/*.changes
+}
+
+# install_packages: installs into $root with dpkg; of what they depend on there is nothing, and nothing is needed.
+install_packages() {
+    mkdir -p "$root/var/lib/dpkg"/{info,updates,triggers}
+    touch "$root/var/lib/dpkg/status"
+    dpkg --root="$root" --force-depends --force-not-root --log="$output/dpkg.log" \
+        -i "$output"/*.deb >"$output/install.log" 2>&1 || {
+        cat "$output/install.log"
+        die "dpkg --install failed"
+    }
+}
+
+# check_contents: what is where, and whether the description of the ABI holds.
+check_contents() {
+    local libdir depends file
+    libdir=usr/lib/$(dpkg-architecture -qDEB_HOST_MULTIARCH)
+    for file in "$libdir/libloop.so.$version" "$libdir/libloop.a" "$libdir/pkgconfig/libloop.pc" usr/include/loop.h \
+        "$libdir/cmake/loop/loopConfig.cmake" usr/share/man/man3/loop_read.3.gz usr/share/doc/libloop0/copyright \
+        usr/share/doc/libloop-dev/examples/echo_server.c; do
+        [[ -s $root/$file ]] || die "$file is not installed"
+    done
+    depends=$(dpkg-deb -f "$output"/libloop-dev_*.deb Depends)
+    [[ $depends == *"libloop0 (= $version-"* ]] || die "libloop-dev depends on $depends"
+    readelf -S "$root/$libdir/libloop.so.$version" | grep -q '\.debug_info' && die "the library is not stripped"
+    dpkg-deb -c "$output"/libloop0-dbgsym_*.deb | grep -q '\.debug$' || die "libloop0-dbgsym has no symbols"
+}
+
+rm -rf "${output:?}"/*
+make_source
+build_packages
+install_packages
+check_contents
+"$tree/debian/tests/hello" "$root/usr"
+if compgen -G "$output/python3-libloop_*.deb" >/dev/null; then
+    LD_LIBRARY_PATH=$root/usr/lib/$(dpkg-architecture -qDEB_HOST_MULTIARCH) \
+        PYTHONPATH=$root/usr/lib/python3/dist-packages python3 -c 'import libloop; libloop.Loop().run()'
+fi
+mapfile -t names < <(dpkg-query --admindir="$root/var/lib/dpkg" -W -f '${Package}\n')
+dpkg --root="$root" --force-depends --purge "${names[@]}" >/dev/null
+left=$(find "$root" -path "$root/var" -prune -o -name '*loop*' -print)
+[[ ! $left ]] || die "left after the purge: $left"
+for package in "$output"/*.deb; do
+    echo "${package##*/}: $(stat -c %s "$package") bytes"
+done
+rm -rf "$tree" "$root"
