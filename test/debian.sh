@@ -66,8 +66,8 @@ check_contents() {
     done
     depends=$(dpkg-deb -f "$output"/libloop-dev_*.deb Depends)
     [[ $depends == *"libloop0 (= $version-"* ]] || die "libloop-dev depends on $depends"
-    readelf -S "$root/$libdir/libloop.so.$version" | grep -q '\.debug_info' && die "the library is not stripped"
-    dpkg-deb -c "$output"/libloop0-dbgsym_*.deb | grep -q '\.debug$' || die "libloop0-dbgsym has no symbols"
+    [[ $(readelf -S "$root/$libdir/libloop.so.$version") != *.debug_info* ]] || die "the library is not stripped"
+    [[ $(find "$root/usr/lib/debug" -name '*.debug' -size +500k) ]] || die "libloop0-dbgsym has no symbols"
 }
 
 rm -rf "${output:?}"/*
