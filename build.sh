@@ -79,9 +79,10 @@ shared_link_flags() {
 }
 
 # go_library MODE FILE LINK_FLAGS: package capi as a library, so that the same sources give the same bytes,
-# wherever they lie: paths are left out, and so is the ID that cmd/go keeps in what it builds, which depends on
-# them; the linker of C makes one of the contents instead. FILE stays as it is when nothing changed. Functions
-# begin at multiples of 16 bytes, as compilers of C have it; with 32, the default of Go, it is 20 KB larger.
+# wherever they lie: paths are left out, and so is the ID that cmd/go keeps in what it builds, which depends
+# on them; the linker of C makes one of the contents instead. FILE stays as it is when nothing changed.
+# Functions begin at multiples of 16 bytes, as compilers of C have it; with 32, the default of Go, it is 20 KB
+# larger.
 go_library() {
     go build -trimpath -buildmode="$1" -o "$2.new" \
         -ldflags "-buildid= -B none -funcalign=16 $runtime_settings $3" ./capi
@@ -311,7 +312,8 @@ c_test() {
 run_tests() {
     local regex=${1:-}
     need cmake ninja-build gcc g++ libc6-dev libcmocka-dev python3 strace binutils git pkg-config curl wrk \
-        libglib2.0-dev spin make abigail-tools doxygen mandoc libuv1-dev libevent-dev
+        libglib2.0-dev spin make abigail-tools doxygen mandoc man-db libuv1-dev \
+        libevent-dev
     if [[ ! $regex ]]; then
         step "go vet" go vet ./...
         go_test go
@@ -361,6 +363,16 @@ check_symbols() {
         <(sed 's/$/@@LOOP_0/' capi/abi.txt) <(printf '%s\n' "$exported")
     diff -u --label capi/abi.txt --label build/libloop.a \
         capi/abi.txt <(nm -g --defined-only "$build/libloop.a" | awk 'NF == 3 { print $3 }' | LC_ALL=C sort)
+}
+
+# The Debian package knows the same version and the same symbols.
+check_debian() {
+    diff -u --label capi/abi.txt --label debian/libloop0.symbols \
+        <({ echo LOOP_0; cat capi/abi.txt; } | LC_ALL=C sort) \
+        <(sed -n 's/^ \(.*\)@LOOP_0 [0-9.]*$/\1/p' debian/libloop0.symbols)
+    [[ $(head -n 1 debian/changelog) == "libloop ($(library_version)-"* ]] ||
+        die "debian/changelog does not begin with the version of include/loop.h"
+    grep -q "^## \[$(library_version)\]" CHANGELOG.md || die "CHANGELOG.md does not know the version"
 }
 
 # What a program loads is at most 2 MiB.
@@ -421,6 +433,7 @@ check() {
     done
     step "exported symbols" check_symbols
     step "binary interface" test/abi.sh compare
+    step "versions and symbols of the packages" check_debian
     step "size of the library: $(stat -L -c %s "$build/libloop.so") bytes" check_size
     step "columns" check_columns
     step "opening comments" check_openings

@@ -3,7 +3,8 @@
 # add_script_test NAME SECONDS SCRIPT ARGUMENT...: a script in test/ with the compilers of this build.
 function(add_script_test name seconds script)
     add_test(NAME ${name} COMMAND ${CMAKE_COMMAND} -E env
-        "CC=${CMAKE_C_COMPILER}" "CXX=${CMAKE_CXX_COMPILER}" "${CMAKE_CURRENT_SOURCE_DIR}/test/${script}" ${ARGN})
+        "CC=${CMAKE_C_COMPILER}" "CXX=${CMAKE_CXX_COMPILER}"
+        "${CMAKE_CURRENT_SOURCE_DIR}/test/${script}" ${ARGN})
     set_tests_properties(${name} PROPERTIES TIMEOUT ${seconds})
 endfunction()
 

@@ -1,5 +1,5 @@
-# Takes back an installation, by the list that `cmake --install` wrote: for cmake -P, with MANIFEST set. DESTDIR is
-# honoured. Of the directories go those that are named after the library, once they are empty.
+# Takes back an installation, by the list that `cmake --install` wrote: for cmake -P, with MANIFEST set.
+# DESTDIR is honoured. Of the directories go those that are named after the library, once they are empty.
 
 if(NOT EXISTS "${MANIFEST}")
     message(FATAL_ERROR "${MANIFEST} does not exist: nothing was installed from here")

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# A break of the binary interface cannot pass: in a copy of the tree, changes to the header (and to what implements
-# it) build without complaint, and test/abi.sh has to report each of them.
+# A break of the binary interface cannot pass: in a copy of the tree, changes to the header (and to what
+# implements it) build without complaint, and test/abi.sh has to report each of them.
 set -euo pipefail
 
 source=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)

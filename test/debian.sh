@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Makes the Debian source package, builds the packages from it without a network, installs them into a directory
-# and uses them there.
+# Makes the Debian source package, builds the packages from it without a network, installs them into a
+# directory and uses them there.
 #
 #   test/debian.sh DIRECTORY        for the packages; what was in it is lost
 #
@@ -32,8 +32,8 @@ make_source() {
         -czf "$output/libloop_$version.orig.tar.gz" "libloop-$version"
 }
 
-# build_packages: offline, with the Go in the PATH, which need not be Debian's; python3-libloop if there is the
-# package that it is made from.
+# build_packages: offline, with the Go in the PATH, which need not be Debian's; python3-libloop if there is
+# what it is made from.
 build_packages() {
     local profiles=pkg.libloop.ownGo
     [[ -d $tree/python/src/libloop ]] || profiles+=,nopython
@@ -44,7 +44,7 @@ build_packages() {
     lintian --fail-on error "$output"/*.changes
 }
 
-# install_packages: installs into $root with dpkg; of what they depend on there is nothing, and nothing is needed.
+# install_packages: into $root, with dpkg; nothing of what they depend on is there, or needed.
 install_packages() {
     mkdir -p "$root/var/lib/dpkg"/{info,updates,triggers}
     touch "$root/var/lib/dpkg/status"
@@ -59,14 +59,15 @@ install_packages() {
 check_contents() {
     local libdir depends file
     libdir=usr/lib/$(dpkg-architecture -qDEB_HOST_MULTIARCH)
-    for file in "$libdir/libloop.so.$version" "$libdir/libloop.a" "$libdir/pkgconfig/libloop.pc" usr/include/loop.h \
-        "$libdir/cmake/loop/loopConfig.cmake" usr/share/man/man3/loop_read.3.gz usr/share/doc/libloop0/copyright \
+    for file in "$libdir"/{"libloop.so.$version",libloop.a,pkgconfig/libloop.pc,cmake/loop/loopConfig.cmake} \
+        usr/include/loop.h usr/share/man/man3/loop_read.3.gz usr/share/doc/libloop0/copyright \
         usr/share/doc/libloop-dev/examples/echo_server.c; do
         [[ -s $root/$file ]] || die "$file is not installed"
     done
     depends=$(dpkg-deb -f "$output"/libloop-dev_*.deb Depends)
     [[ $depends == *"libloop0 (= $version-"* ]] || die "libloop-dev depends on $depends"
-    [[ $(readelf -S "$root/$libdir/libloop.so.$version") != *.debug_info* ]] || die "the library is not stripped"
+    [[ $(readelf -S "$root/$libdir/libloop.so.$version") != *.debug_info* ]] ||
+        die "the library is not stripped"
     [[ $(find "$root/usr/lib/debug" -name '*.debug' -size +500k) ]] || die "libloop0-dbgsym has no symbols"
 }
 

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# The reference that is made from the header: Doxygen and mandoc have nothing to say against it, each function has
-# a page of the manual with its prototype, and its place in the HTML; and the pages tell what the header tells.
+# The reference that is made from the header: Doxygen and mandoc have nothing to say against it, each
+# function has a page of the manual with its prototype, and its place in the HTML; and the pages tell what
+# the header tells.
 set -euo pipefail
 
 source=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)

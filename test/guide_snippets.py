@@ -4,8 +4,8 @@
     guide_snippets.py GUIDE.md COMPILER INCLUDE_DIRECTORY LIBRARY
 
 A program is a fenced block that begins with ```c program; the block after it, which begins with ```output, is
-what it prints. Both must be there. Warnings count as errors. ```c program NAME is one that uses, instead of libloop,
-what pkg-config knows by that name.
+what it prints. Both must be there. Warnings count as errors. ```c program NAME is one that uses what
+pkg-config knows by that name, instead of libloop.
 """
 
 import os
@@ -20,7 +20,7 @@ TIME_LIMIT_SECONDS = 60
 
 
 def programs_of(text):
-    """Yields the line, the package that it uses (None = libloop), the source and the output of each program."""
+    """Yields the line, the package (None = libloop), the source and the output of each program."""
     blocks = [(text.count("\n", 0, match.start()) + 1, match[1], match[2]) for match in BLOCK.finditer(text)]
     for index, (line, kind, source) in enumerate(blocks):
         if not kind.startswith("c program"):
@@ -33,7 +33,8 @@ def programs_of(text):
 def flags_of(package, include, library):
     """What the compiler has to be told to use libloop, or a package."""
     if package is None:
-        return [f"-I{include}", library, f"-Wl,-rpath,{os.path.dirname(os.path.abspath(library))}", "-lpthread"]
+        directory = os.path.dirname(os.path.abspath(library))
+        return [f"-I{include}", library, f"-Wl,-rpath,{directory}", "-lpthread"]
     command = ["pkg-config", "--cflags", "--libs", package]
     return subprocess.run(command, text=True, check=True, stdout=subprocess.PIPE).stdout.split()
 

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Installs what CMake built, through a staging directory (DESTDIR), moves the result elsewhere, and builds a
-# project of two programs in C and C++ with it, each with the shared and the static library: by find_package, by
-# pkg-config and make, and by the bare compilers. Then once more from the source tree, by add_subdirectory and
-# by FetchContent. Every command runs in a directory that has nothing to do with it. In the end it uninstalls.
+# project of two programs in C and C++ with it, each with the shared and the static library: by
+# find_package, by pkg-config and make, and by the bare compilers. Then once more from the source tree, by
+# add_subdirectory and by FetchContent. Every command runs in a directory that has nothing to do with it. In
+# the end it uninstalls.
 #
 #   test/install.sh BUILD_DIRECTORY LIBDIR        LIBDIR: what CMAKE_INSTALL_LIBDIR is, such as lib
 set -euo pipefail
@@ -31,7 +32,8 @@ check_programs() {
         output=$("$1/$program") || die "$2: $program fails"
         [[ $output == "hello from libloop $version, result 0" ]] || die "$2: $program prints $output"
         needed=$(objdump -p "$1/$program" | grep -c "NEEDED *libloop.so.${version%%.*}\$" || true)
-        [[ $needed == $([[ $program == *_loop ]] && echo 1 || echo 0) ]] || die "$2: $program needs another library"
+        [[ $needed == $([[ $program == *_loop ]] && echo 1 || echo 0) ]] ||
+            die "$2: $program needs libloop.so $needed times"
     done
     echo "ok: $2"
 }
@@ -58,7 +60,7 @@ by_compiler() {
     check_programs "$directory" "the bare compilers"
 }
 
-# by_make: pkg-config finds what was moved, because its file is relative to itself. It takes no spaces in paths.
+# by_make: pkg-config finds what was moved, its file being relative to itself. It takes no spaces in paths.
 by_make() {
     mkdir "$scratch/make"
     ln -s "$prefix" "$scratch/prefix"
@@ -70,7 +72,8 @@ by_make() {
 DESTDIR=$scratch/stage cmake --install "$build" --prefix /opt/loop >/dev/null
 cp -r "$scratch/stage/opt/loop" "$prefix"
 
-for file in "$libdir"/{libloop.so,"libloop.so.${version%%.*}","libloop.so.$version",libloop.a} include/loop.h \
+for file in include/loop.h \
+    "$libdir"/{libloop.so,"libloop.so.${version%%.*}","libloop.so.$version",libloop.a} \
     "$libdir"/{pkgconfig/libloop.pc,cmake/loop/loopConfig.cmake,cmake/loop/loopConfigVersion.cmake} \
     share/man/man3/loop_read.3 share/man/man7/libloop.7 \
     share/doc/libloop/{LICENSE,README.md,docs/guide.md,examples/next_tick.c,examples/http_server/parser.h}; do
@@ -91,7 +94,8 @@ cmake --install "$build" --component debug --prefix "$prefix" >/dev/null
 
 # Another file in a directory of ours is not ours.
 touch "$scratch/stage/opt/loop/include/other.h"
-DESTDIR=$scratch/stage cmake "-DMANIFEST=$build/install_manifest.txt" -P "$source/cmake/uninstall.cmake" >/dev/null
+DESTDIR=$scratch/stage \
+    cmake "-DMANIFEST=$build/install_manifest.txt" -P "$source/cmake/uninstall.cmake" >/dev/null
 left=$(cd "$scratch/stage/opt/loop" && find . -type f -o -type l -o -name '*loop*')
 [[ $left == ./include/other.h ]] || die "after uninstalling there is still $left"
 echo "ok: uninstalled"

@@ -1,5 +1,5 @@
-# What the scripts new_user_*.sh have in common: a scratch directory as HOME, with an empty directory `project` to be
-# in, and the blocks of docs/install.md. To be sourced.
+# What the scripts new_user_*.sh have in common: a scratch directory as HOME, with an empty directory
+# `project` to be in, and the blocks of docs/install.md. To be sourced.
 set -euo pipefail
 
 source=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
@@ -7,10 +7,11 @@ scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 mkdir "$scratch/project"
 
-# block NAME: the fenced block of docs/install.md that is marked with this, such as "sh make". There must be one.
+# block NAME: the fenced block of docs/install.md that is marked so, such as "sh make". There must be one.
 block() {
     local text
-    text=$(awk -v mark="\`\`\`$1" '$0 == "```" { on = 0 } on { print } $0 == mark { on = 1 }' "$source/docs/install.md")
+    text=$(awk -v mark="\`\`\`$1" \
+        '$0 == "```" { on = 0 } on { print } $0 == mark { on = 1 }' "$source/docs/install.md")
     [[ $text ]] || { echo "docs/install.md has no block: $1" >&2; exit 1; }
     printf '%s\n' "$text"
 }
@@ -18,7 +19,7 @@ block() {
 # file KIND NAME: writes a file that the page shows.
 file() { block "$1 $2" >"$scratch/project/$2"; }
 
-# install_library: the documented command, in the source tree; of the user's HOME only the caches of Go remain.
+# install_library: the documented command, in the source tree; of the usual HOME only Go's caches remain.
 install_library() {
     local caches
     caches=$(PATH=$PATH:/usr/local/go/bin go env GOCACHE GOMODCACHE)

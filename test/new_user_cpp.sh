@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# A new user's first program in C++, as docs/install.md has it: install, write hello.cpp and a CMakeLists.txt with
-# find_package, build, run.
+# A new user's first program in C++, as docs/install.md has it: install, write hello.cpp and a
+# CMakeLists.txt with find_package, build, run.
 source "$(dirname "${BASH_SOURCE[0]}")/new_user.sh"
 
 install_library

@@ -3,8 +3,8 @@
 
     doxygen_filter.py HEADER
 
-In the header itself the comments are plain text. Here each one becomes a documentation comment, parameters become
-@param, and the list of errors becomes the enumerators that the compiler sees.
+In the header itself the comments are plain text. Here each one becomes a documentation comment, parameters
+become @param, and the list of errors becomes the enumerators that the compiler sees.
 """
 
 import re

@@ -21,8 +21,8 @@ FUNCTION = re.compile(r"LOOP_API (?P<result>[^(;]*?)(?P<name>loop_\w+)\((?P<para
 
 
 class Item(NamedTuple):
-    """A part of a comment: text (label None), labelled text, or code. Label "" = the text goes on that a list of
-    errors interrupted."""
+    """A part of a comment: text (label None), labelled text, or code. Label "" = the text goes on that a list
+    of errors interrupted."""
 
     label: str | None
     text: str

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes the manual pages from include/loop.h: one for each function and struct, and libloop(7) with the rules.
+"""Writes the manual from include/loop.h: a page for each function and struct, and libloop(7) with the rules.
 
     manual.py HEADER DIRECTORY      DIRECTORY gets man3/ and man7/
 
@@ -114,7 +114,8 @@ def main():
         (directory / section).mkdir(parents=True, exist_ok=True)
     for entry in entries:
         neighbours = [other.name for other in entries if other.section == entry.section]
-        (directory / "man3" / f"{entry.name}.3").write_text(page(entry, version, neighbours), encoding="utf-8")
+        text = page(entry, version, neighbours)
+        (directory / "man3" / f"{entry.name}.3").write_text(text, encoding="utf-8")
     (directory / "man7" / "libloop.7").write_text(overview(head, entries, version), encoding="utf-8")
 
 
