@@ -8,7 +8,7 @@ function(add_script_test name seconds script)
     set_tests_properties(${name} PROPERTIES TIMEOUT ${seconds})
 endfunction()
 
-add_script_test(reproducible 300 reproducible.sh)
+add_script_test(reproducible 300 reproducible.sh "${CMAKE_CURRENT_BINARY_DIR}")
 add_script_test(abi_breaks 300 abi_breaks.sh)
 if(LOOP_INSTALL AND CMAKE_CXX_COMPILER)
     add_script_test(install 600 install.sh "${CMAKE_CURRENT_BINARY_DIR}" "${CMAKE_INSTALL_LIBDIR}")
