@@ -503,7 +503,7 @@ docs() {
 }
 
 deb() {
-    need dpkg-dev debhelper cmake ninja-build gcc g++ libc6-dev python3 pkg-config lintian
+    need dpkg-dev debhelper dh-python cmake ninja-build gcc g++ libc6-dev python3 pkg-config lintian
     exec test/debian.sh "$build/deb"
 }
 

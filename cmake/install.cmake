@@ -50,7 +50,7 @@ set(documents "${CMAKE_INSTALL_DATAROOTDIR}/doc/libloop")
 install(FILES LICENSE README.md CHANGELOG.md SECURITY.md DESTINATION "${documents}")
 install(DIRECTORY docs/ DESTINATION "${documents}/docs" FILES_MATCHING PATTERN "*.md"
     PATTERN charts EXCLUDE PATTERN reference EXCLUDE)
-install(DIRECTORY examples_c/ DESTINATION "${documents}/examples" PATTERN __pycache__ EXCLUDE)
+install(DIRECTORY examples_c DESTINATION "${documents}" PATTERN __pycache__ EXCLUDE)
 
 add_custom_target(uninstall
     COMMAND ${CMAKE_COMMAND} "-DMANIFEST=${CMAKE_CURRENT_BINARY_DIR}/install_manifest.txt"
