@@ -7,8 +7,6 @@ include(CMakePackageConfigHelpers)
 install(FILES "${loop_shared}" DESTINATION "${CMAKE_INSTALL_LIBDIR}"
     PERMISSIONS OWNER_READ OWNER_WRITE OWNER_EXECUTE GROUP_READ GROUP_EXECUTE WORLD_READ WORLD_EXECUTE)
 install(FILES ${loop_links} "${loop_archive}" DESTINATION "${CMAKE_INSTALL_LIBDIR}")
-install(FILES "${loop_shared}.debug" DESTINATION "${CMAKE_INSTALL_LIBDIR}/.debug"
-    COMPONENT debug EXCLUDE_FROM_ALL)
 install(FILES include/loop.h DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}")
 
 # The paths in the .pc file are relative to itself, so that the tree may be moved.
@@ -27,6 +25,9 @@ write_basic_package_version_file(loopConfigVersion.cmake COMPATIBILITY SameMinor
 install(FILES
     "${CMAKE_CURRENT_BINARY_DIR}/loopConfig.cmake" "${CMAKE_CURRENT_BINARY_DIR}/loopConfigVersion.cmake"
     DESTINATION "${config_directory}")
+
+install(FILES "${loop_shared}.debug" DESTINATION "${CMAKE_INSTALL_LIBDIR}/.debug"
+    COMPONENT debug EXCLUDE_FROM_ALL)
 
 # ---- manual, documents, examples ---------------------------------------------------------------------
 

@@ -78,7 +78,7 @@ try_python() {
     dpkg-deb -x "${packages[0]}" "$output/python"
     LD_LIBRARY_PATH=$root/usr/lib/$(dpkg-architecture -qDEB_HOST_MULTIARCH) \
         PYTHONPATH=$output/python/usr/lib/python3/dist-packages PYTHONDONTWRITEBYTECODE=1 \
-        python3 -c 'import libloop; loop = libloop.Loop(); loop.run(); loop.close(); print("hello from Python")'
+        python3 -c 'import libloop; loop = libloop.Loop(); loop.run(); loop.close(); print("ok: Python")'
     rm -rf "$output/python"
 }
 

@@ -76,7 +76,7 @@ for file in include/loop.h \
     "$libdir"/{libloop.so,"libloop.so.${version%%.*}","libloop.so.$version",libloop.a} \
     "$libdir"/{pkgconfig/libloop.pc,cmake/loop/loopConfig.cmake,cmake/loop/loopConfigVersion.cmake} \
     share/man/man3/loop_read.3 share/man/man7/libloop.7 \
-    share/doc/libloop/{LICENSE,README.md,docs/guide.md,examples_c/next_tick.c,examples_c/http_server/parser.h}; do
+    share/doc/libloop/{LICENSE,README.md,docs/guide.md,examples_c/{next_tick.c,http_server/parser.h}}; do
     [[ -s $prefix/$file ]] || die "$file is not installed"
 done
 [[ $(readlink "$prefix/$libdir/libloop.so") == "libloop.so.${version%%.*}" ]] || die "libloop.so is no link"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The same sources give the same bytes: what was built is compared with what comes out of a copy, in a directory
-# with a longer name, a space in it, and files of another date.
+# The same sources give the same bytes: what was built is compared with what comes out of a copy, in a
+# directory with a longer name, a space in it, and files of another date.
 #
 #   test/reproducible.sh BUILD_DIRECTORY        where the library is
 set -euo pipefail
