@@ -313,14 +313,14 @@ run_tests() {
     local regex=${1:-}
     need cmake ninja-build gcc g++ libc6-dev libcmocka-dev python3 strace binutils git pkg-config curl wrk \
         libglib2.0-dev spin
-    # For the tests of packaging and documents.
-    need make abigail-tools doxygen mandoc man-db libuv1-dev libevent-dev
     if [[ ! $regex ]]; then
         step "go vet" go vet ./...
         go_test go
         go_test go-race -race
         step "models of the protocols" test/model/run.sh
     fi
+    # For the tests of packaging and documents.
+    need make abigail-tools doxygen mandoc man-db libuv1-dev libevent-dev
     c_test release "$regex" -DCMAKE_BUILD_TYPE=RelWithDebInfo
     c_test sanitized "$regex" -DCMAKE_BUILD_TYPE=Debug -DLOOP_SANITIZE=address
     say "all tests"
