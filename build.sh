@@ -24,7 +24,9 @@ Usage: ./build.sh [VERB]
   examples              build/examples/NAME, one for each program in C and C++ in examples_c/
   test [REGEX]          all tests: Go, Go with the race detector, C through CTest, C with the sanitizers;
                         with REGEX only the CTest tests whose names match
-  check                 format, vet, the public header in every language mode, exported symbols, house style
+  check                 format, vet, the public header in every language mode, exported symbols, the recorded
+                        binary interface (capi/abi.xml), the size of the library, house style
+  abi                   record the binary interface as it is now (after an addition)
   bench [ARGUMENT]...   the benchmarks (bench/run.sh)
   simulate [SECONDS] [SEED]  seeded programs on the simulated kernel (900 seconds); with SEED that one alone
   mutants               planted errors, each of which the simulator has to find
@@ -32,7 +34,10 @@ Usage: ./build.sh [VERB]
   soak [--minutes N]    everything mixed, with faults; memory, descriptors, threads and latency must stay flat
   analyze               static analysis;  sanitize [CELL]...  the matrix of sanitizers
   reliability [SECONDS] all of these, SECONDS (60) for each; writes docs/reliability.md
-  install --prefix DIR  library, headers, pkg-config and CMake files; DESTDIR is honoured
+  docs                  the reference: HTML in build/docs/html, pages of the manual in build/docs/man
+  deb                   Debian packages in build/deb, built from the source package, tried in a directory
+  install --prefix DIR  library, headers, pkg-config and CMake files, manual; DESTDIR is honoured
+  uninstall             take back the last installation; DESTDIR is honoured
   version               the version that include/loop.h states
   clean                 remove build/
   help                  this text
@@ -69,22 +74,35 @@ readonly runtime_settings="-X=runtime.godebugDefault=asyncpreemptoff=1,gcshrinks
 # shared_link_flags SONAME: flags of the C linker for the shared library. The version script leaves the
 # symbols of loop.h and nothing else; all symbols are bound at load, and their table is read-only afterwards.
 shared_link_flags() {
-    printf '"-Wl,--version-script=%s" -Wl,-soname,%s -Wl,-z,now -Wl,-z,relro' "$root/capi/libloop.map" "$1"
+    printf '"-Wl,--version-script=%s" -Wl,-soname,%s -Wl,-z,now -Wl,-z,relro -Wl,--build-id=sha1' \
+        "$root/capi/libloop.map" "$1"
 }
 
-# build_shared DIRECTORY: libloop.so and its links, without the header that cgo writes beside it (ours is
-# include/loop.h). cmd/go does nothing when nothing changed.
+# go_library MODE FILE LINK_FLAGS: package capi as a library, so that the same sources give the same bytes,
+# wherever they lie: paths are left out, and so is the ID that cmd/go keeps in what it builds, which depends
+# on them; the linker of C makes one of the contents instead. FILE stays as it is when nothing changed.
+# Functions begin at multiples of 16 bytes, as compilers of C have it; with 32, the default of Go, it is 20 KB
+# larger.
+go_library() {
+    go build -trimpath -buildmode="$1" -o "$2.new" \
+        -ldflags "-buildid= -B none -funcalign=16 $runtime_settings $3" ./capi
+    rm -f "${2%.*}.h" "$2.h" # the header that cgo writes; ours is include/loop.h
+    if cmp -s "$2.new" "$2"; then rm "$2.new"; else mv "$2.new" "$2"; fi
+}
+
+# build_shared DIRECTORY: libloop.so and its links, and beside it a file with what debuggers want to know.
 build_shared() {
-    local version soname shared
+    local version soname name whole
     version=$(library_version)
     soname=libloop.so.${version%%.*}
-    shared=$1/libloop.so.$version
-    # cmd/go does not know that the version script is an input.
-    if [[ capi/libloop.map -nt $shared ]]; then rm -f "$shared"; fi
-    go build -trimpath -buildmode=c-shared -o "$shared" \
-        -ldflags "-s -w $runtime_settings -extldflags '$(shared_link_flags "$soname")'" ./capi
-    rm -f "${shared%.*}.h"
-    ln -sfn "libloop.so.$version" "$1/$soname"
+    name=libloop.so.$version
+    whole=$1/unstripped/$name
+    go_library c-shared "$whole" "-extldflags '$(shared_link_flags "$soname")'"
+    if [[ ! $1/$name -nt $whole ]]; then
+        "${OBJCOPY:-objcopy}" --only-keep-debug "$whole" "$1/$name.debug"
+        "${OBJCOPY:-objcopy}" --strip-all --add-gnu-debuglink="$1/$name.debug" "$whole" "$1/$name"
+    fi
+    ln -sfn "$name" "$1/$soname"
     ln -sfn "$soname" "$1/libloop.so"
 }
 
@@ -92,11 +110,11 @@ build_shared() {
 # reasons: its local symbols can be hidden like those of the shared library, and the constructors keep the
 # order that capi/guest.c relies on, the one of Go (in go.o) before ours, whatever the program links first.
 build_static() {
-    local archive=$1/go-archive/libloop.a
-    go build -trimpath -buildmode=c-archive -o "$archive" -ldflags "-s -w $runtime_settings" ./capi
+    local archive=$1/unstripped/libloop.a
+    go_library c-archive "$archive" "-s -w"
     if [[ $1/libloop.a -nt $archive ]]; then return; fi
     (
-        parts=$(mktemp -d "$1/go-archive/XXXXXX")
+        parts=$(mktemp -d "$1/unstripped/XXXXXX")
         trap 'rm -rf "$parts"' EXIT
         cd "$parts"
         "${AR:-ar}" x "$archive"
@@ -135,7 +153,7 @@ lib() {
     case $($(go env CC) -dumpmachine) in
     *musl*) die "musl cannot load a shared library with a Go runtime (golang/go#13492); use glibc" ;;
     esac
-    mkdir -p "$output/go-archive"
+    mkdir -p "$output/unstripped"
     build_shared "$output"
     build_static "$output"
     if [[ $depfile ]]; then
@@ -301,6 +319,8 @@ run_tests() {
         go_test go-race -race
         step "models of the protocols" test/model/run.sh
     fi
+    # For the tests of packaging and documents.
+    need make abigail-tools doxygen mandoc man-db libuv1-dev libevent-dev
     c_test release "$regex" -DCMAKE_BUILD_TYPE=RelWithDebInfo
     c_test sanitized "$regex" -DCMAKE_BUILD_TYPE=Debug -DLOOP_SANITIZE=address
     say "all tests"
@@ -346,6 +366,23 @@ check_symbols() {
         capi/abi.txt <(nm -g --defined-only "$build/libloop.a" | awk 'NF == 3 { print $3 }' | LC_ALL=C sort)
 }
 
+# The Debian package knows the same version and the same symbols.
+check_debian() {
+    diff -u --label capi/abi.txt --label debian/libloop0.symbols \
+        <({ echo LOOP_0; cat capi/abi.txt; } | LC_ALL=C sort) \
+        <(sed -n 's/^ \(.*\)@LOOP_0 [0-9.]*$/\1/p' debian/libloop0.symbols)
+    [[ $(head -n 1 debian/changelog) == "libloop ($(library_version)-"* ]] ||
+        die "debian/changelog does not begin with the version of include/loop.h"
+    grep -q "^## \[$(library_version)\]" CHANGELOG.md || die "CHANGELOG.md does not know the version"
+}
+
+# What a program loads is at most 2 MiB.
+check_size() {
+    local bytes limit=$((2 << 20))
+    bytes=$(stat -L -c %s "$build/libloop.so")
+    ((bytes <= limit)) || die "libloop.so has $bytes bytes, which is more than $limit"
+}
+
 # Lines of at most 110 columns, a tab being four of them.
 check_columns() {
     local file long
@@ -382,7 +419,7 @@ check_functions() {
 
 check() {
     local compiler standard
-    need gcc g++ clang binutils libc6-dev
+    need gcc g++ clang binutils libc6-dev abigail-tools
     step "library" lib
     step "gofmt" check_gofmt
     step "go vet" go vet ./...
@@ -396,13 +433,16 @@ check() {
         done
     done
     step "exported symbols" check_symbols
+    step "binary interface" test/abi.sh compare
+    step "versions and symbols of the packages" check_debian
+    step "size of the library: $(stat -L -c %s "$build/libloop.so") bytes" check_size
     step "columns" check_columns
     step "opening comments" check_openings
     step "length of functions" check_functions
     summary
 }
 
-# ---- bench, install, and the choice of the verb ------------------------------------------------------------
+# ---- bench, packages, and the choice of the verb -----------------------------------------------------------
 
 bench() {
     need gcc g++ libc6-dev libuv1-dev libev-dev libasio-dev liburing-dev python3 python3-matplotlib wrk
@@ -454,6 +494,20 @@ install_to() {
     cmake --install "$build/cmake/install"
 }
 
+docs() {
+    need doxygen python3
+    rm -rf "$build/docs"
+    mkdir -p "$build/docs"
+    { cat docs/Doxyfile; printf 'OUTPUT_DIRECTORY = "%s"\n' "$build/docs"; } | doxygen -
+    python3 docs/reference/manual.py include/loop.h "$build/docs/man"
+    say "build/docs/html/index.html, build/docs/man"
+}
+
+deb() {
+    need dpkg-dev debhelper dh-python cmake ninja-build gcc g++ libc6-dev python3 pkg-config lintian
+    exec test/debian.sh "$build/deb"
+}
+
 main() {
     local verb=${1:-all}
     shift || true
@@ -482,7 +536,11 @@ main() {
     analyze) exec test/analyze.sh ;;
     sanitize) exec test/sanitize.sh "$@" ;;
     reliability) exec python3 test/reliability.py --seconds "${1:-60}" ;;
+    abi) need abigail-tools && lib && test/abi.sh record ;;
+    docs) docs ;;
+    deb) deb ;;
     install) install_to "$@" ;;
+    uninstall) cmake --build "$build/cmake/install" --target uninstall ;;
     *)
         usage >&2
         exit 2

@@ -111,11 +111,13 @@ endforeach()
 # ---- the guide -----------------------------------------------------------------------------------------
 
 # Its programs compile, and print what it says.
-add_test(NAME guide COMMAND
-    "${Python3_EXECUTABLE}" "${CMAKE_CURRENT_SOURCE_DIR}/test/guide_snippets.py"
-    "${CMAKE_CURRENT_SOURCE_DIR}/docs/guide.md" "${CMAKE_C_COMPILER}"
-    "${CMAKE_CURRENT_SOURCE_DIR}/include" "${loop_shared}")
-set_tests_properties(guide PROPERTIES TIMEOUT 300)
+foreach(document IN ITEMS guide porting)
+    add_test(NAME ${document} COMMAND
+        "${Python3_EXECUTABLE}" "${CMAKE_CURRENT_SOURCE_DIR}/test/guide_snippets.py"
+        "${CMAKE_CURRENT_SOURCE_DIR}/docs/${document}.md" "${CMAKE_C_COMPILER}"
+        "${CMAKE_CURRENT_SOURCE_DIR}/include" "${loop_shared}")
+    set_tests_properties(${document} PROPERTIES TIMEOUT 300)
+endforeach()
 
 # ---- system calls of an operation --------------------------------------------------------------------
 
@@ -165,12 +167,6 @@ if(CMAKE_CXX_COMPILER)
     target_link_libraries(guest_exception PRIVATE loop::loop)
 endif()
 
-# ---- the installation --------------------------------------------------------------------------------
+# ---- packaging and documents -------------------------------------------------------------------------
 
-if(LOOP_INSTALL)
-    add_test(NAME install COMMAND ${CMAKE_COMMAND}
-        "-DBUILD=${CMAKE_CURRENT_BINARY_DIR}" "-DSOURCE=${CMAKE_CURRENT_SOURCE_DIR}"
-        "-DCC=${CMAKE_C_COMPILER}" "-DLIBDIR=${CMAKE_INSTALL_LIBDIR}"
-        -P "${CMAKE_CURRENT_SOURCE_DIR}/cmake/test_install.cmake")
-    set_tests_properties(install PROPERTIES TIMEOUT 180)
-endif()
+include(cmake/package_tests.cmake)

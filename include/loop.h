@@ -78,9 +78,11 @@ extern "C" {
 #define LOOP_API
 #endif
 
-#define LOOP_VERSION_MAJOR 0
-#define LOOP_VERSION_MINOR 1
-#define LOOP_VERSION_PATCH 0
+#define LOOP_VERSION_MAJOR 0 /* that of the binary interface, and in the SONAME */
+#define LOOP_VERSION_MINOR 1 /* one more with each addition to the interface */
+#define LOOP_VERSION_PATCH 0 /* one more with each release that changes no interface */
+
+/* The version of this header; loop_version returns that of the library. */
 #define LOOP_VERSION_STRING "0.1.0"
 
 /* ---- errors ------------------------------------------------------------------------------------ */
@@ -288,7 +290,7 @@ struct loop_request {
     uint64_t timeout_ns;   /* set before submit, kept; nanoseconds from submit (multishot: from the last
                               shot) after which the request ends with LOOP_ETIMEDOUT; 0 = never */
     uint32_t flags;        /* set at completion: LOOP_MORE, LOOP_BUFFER */
-    uint32_t reserved32;
+    uint32_t reserved32;   /* private */
     uint64_t reserved[28]; /* private */
 };
 
@@ -300,8 +302,8 @@ struct loop_request {
 
 /* A buffer of loop_readv and its siblings; laid out as struct iovec. */
 typedef struct loop_iovec {
-    void  *base;
-    size_t len;
+    void  *base; /* the first byte */
+    size_t len;  /* number of bytes */
 } loop_iovec_t;
 
 /* ---- life cycle -------------------------------------------------------------------------------- */
@@ -846,7 +848,7 @@ LOOP_API int loop_splice(loop_t *loop, loop_request_t *request, loop_fd_t in_fd,
                          loop_fd_t out_fd, uint64_t out_offset, size_t len, uint32_t flags,
                          loop_callback_t callback);
 
-#define LOOP_NO_OFFSET UINT64_MAX
+#define LOOP_NO_OFFSET UINT64_MAX /* an offset of loop_splice: the current position, or none */
 
 /**
  * Cancel all requests on a descriptor: those submitted before by this thread, and those of other threads
@@ -990,7 +992,7 @@ LOOP_API int loop_queue_work(loop_t *loop, loop_request_t *request, void (*work)
  */
 LOOP_API int loop_post(loop_t *loop, void (*function)(loop_t *loop, void *user), void *user);
 
-#define LOOP_POSTS_MAX 1024u
+#define LOOP_POSTS_MAX 1024u /* the most posts that may wait in a loop */
 
 /*
  * A strand: callbacks that must not run at the same time in a loop of several threads. Yours; zero it

@@ -4,7 +4,8 @@
     guide_snippets.py GUIDE.md COMPILER INCLUDE_DIRECTORY LIBRARY
 
 A program is a fenced block that begins with ```c program; the block after it, which begins with ```output, is
-what it prints. Both must be there. Warnings count as errors.
+what it prints. Both must be there. Warnings count as errors. ```c program NAME is one that uses what
+pkg-config knows by that name, instead of libloop.
 """
 
 import os
@@ -19,23 +20,30 @@ TIME_LIMIT_SECONDS = 60
 
 
 def programs_of(text):
-    """Yields the line, the source and the output of each program."""
+    """Yields the line, the package (None = libloop), the source and the output of each program."""
     blocks = [(text.count("\n", 0, match.start()) + 1, match[1], match[2]) for match in BLOCK.finditer(text)]
     for index, (line, kind, source) in enumerate(blocks):
-        if kind != "c program":
+        if not kind.startswith("c program"):
             continue
         if index + 1 == len(blocks) or blocks[index + 1][1] != "output":
             sys.exit(f"line {line}: a program without output")
-        yield line, source, blocks[index + 1][2]
+        yield line, kind.removeprefix("c program").strip() or None, source, blocks[index + 1][2]
 
 
-def fault_of(source, output, compiler, include, library):
+def flags_of(package, include, library):
+    """What the compiler has to be told to use libloop, or a package."""
+    if package is None:
+        directory = os.path.dirname(os.path.abspath(library))
+        return [f"-I{include}", library, f"-Wl,-rpath,{directory}", "-lpthread"]
+    command = ["pkg-config", "--cflags", "--libs", package]
+    return subprocess.run(command, text=True, check=True, stdout=subprocess.PIPE).stdout.split()
+
+
+def fault_of(source, output, compiler, flags):
     """Compiles and runs one program; returns what is wrong with it, or None."""
-    directory = os.path.dirname(os.path.abspath(library))
     with tempfile.TemporaryDirectory() as scratch:
         program = os.path.join(scratch, "program")
-        command = [compiler, *FLAGS, f"-I{include}", "-x", "c", "-", "-x", "none", library,
-                   f"-Wl,-rpath,{directory}", "-lpthread", "-o", program]
+        command = [compiler, *FLAGS, "-x", "c", "-", "-x", "none", *flags, "-o", program]
         built = subprocess.run(command, input=source, text=True, capture_output=True)
         if built.returncode != 0:
             return built.stderr
@@ -53,8 +61,8 @@ def main():
     with open(guide, encoding="utf-8") as file:
         programs = list(programs_of(file.read()))
     failures = 0
-    for line, source, output in programs:
-        fault = fault_of(source, output, compiler, include, library)
+    for line, package, source, output in programs:
+        fault = fault_of(source, output, compiler, flags_of(package, include, library))
         failures += fault is not None
         print(f"{guide}:{line}: {'ok' if fault is None else fault}")
     print(f"{len(programs)} programs, {failures} of them wrong")

@@ -19,6 +19,26 @@
 ASSERT_THAT(request_size, sizeof(loop_request_t) == 256);
 ASSERT_THAT(options_size, sizeof(loop_options_t) == 20);
 ASSERT_THAT(statistics_size, sizeof(loop_statistics_t) == 80);
+/* Programs that were built before keep these numbers in them. */
+ASSERT_THAT(request_fields, offsetof(loop_request_t, user) == 0 && offsetof(loop_request_t, result) == 8 &&
+                                offsetof(loop_request_t, timeout_ns) == 16 &&
+                                offsetof(loop_request_t, flags) == 24 &&
+                                offsetof(loop_request_t, reserved) == 32);
+ASSERT_THAT(options_fields, offsetof(loop_options_t, threads) == 4 &&
+                                offsetof(loop_options_t, blocking_threads) == 8 &&
+                                offsetof(loop_options_t, backend) == 12 &&
+                                offsetof(loop_options_t, flags) == 16);
+ASSERT_THAT(strand_size, sizeof(loop_strand_t) == 64);
+ASSERT_THAT(backends, LOOP_BACKEND_AUTO == 0 && LOOP_BACKEND_EPOLL == 1 && LOOP_BACKEND_IO_URING == 2 &&
+                          LOOP_BACKEND_KQUEUE == 3 && LOOP_BACKEND_IOCP == 4);
+ASSERT_THAT(request_flags, LOOP_MORE == 1u && LOOP_BUFFER == 2u);
+ASSERT_THAT(option_flags, LOOP_THREAD_BOUND == 1u && LOOP_THREADS_PER_CPU == 0xFFFFFFFFu);
+ASSERT_THAT(event_numbers,
+            LOOP_READABLE == 1u && LOOP_WRITABLE == 2u && LOOP_HANGUP == 4u && LOOP_ERROR == 8u);
+ASSERT_THAT(operation_flags, LOOP_MULTISHOT == 0x01000000u && LOOP_SEND_ALL == 0x00800000u);
+ASSERT_THAT(no_offset, LOOP_NO_OFFSET == UINT64_MAX);
+ASSERT_THAT(name_errors, LOOP_EAI_ADDRFAMILY == -3000 && LOOP_EAI_SOCKTYPE == -3009);
+
 ASSERT_THAT(iovec_size, sizeof(loop_iovec_t) == sizeof(struct iovec));
 ASSERT_THAT(iovec_base, offsetof(loop_iovec_t, base) == offsetof(struct iovec, iov_base));
 ASSERT_THAT(iovec_len, offsetof(loop_iovec_t, len) == offsetof(struct iovec, iov_len));

@@ -1,0 +1,21 @@
+# Takes back an installation, by the list that `cmake --install` wrote: for cmake -P, with MANIFEST set.
+# DESTDIR is honoured. Of the directories go those that are named after the library, once they are empty.
+
+if(NOT EXISTS "${MANIFEST}")
+    message(FATAL_ERROR "${MANIFEST} does not exist: nothing was installed from here")
+endif()
+file(STRINGS "${MANIFEST}" files)
+foreach(file IN LISTS files)
+    set(path "$ENV{DESTDIR}${file}")
+    file(REMOVE "${path}")
+    message(STATUS "Removed: ${path}")
+    cmake_path(GET path PARENT_PATH directory)
+    while(directory MATCHES "/(include|cmake|doc)/(lib)?loop(/|$)")
+        file(GLOB left "${directory}/*")
+        if(left)
+            break()
+        endif()
+        file(REMOVE_RECURSE "${directory}")
+        cmake_path(GET directory PARENT_PATH directory)
+    endwhile()
+endforeach()
