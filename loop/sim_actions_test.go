@@ -300,6 +300,14 @@ func (p *simProgram) submitReadAt(r *sim.Random) {
 			return p.loop.ReadAt(q, f.fd, o.memory, o.offset, done)
 		})
 	}
+	if r.OneIn(8) && !p.isSource(f) { // while a thread of the pool may be reading
+		random := sim.NewRandom(r.Next())
+		p.kernel.After(uint64(r.Below(300_000)), func() {
+			if f.usable() && !p.isSource(f) && !p.finishing {
+				p.closeFile(f, &random)
+			}
+		})
+	}
 }
 
 func (p *simProgram) submitWriteAt(r *sim.Random) {
@@ -336,9 +344,12 @@ func (p *simProgram) submitPath(r *sim.Random) {
 
 func (p *simProgram) submitClose(r *sim.Random) {
 	f := p.pick(r, func(f *simFile) bool { return f.usable() && !p.isSource(f) })
-	if f == nil || !r.OneIn(2) {
-		return
+	if f != nil && r.OneIn(2) {
+		p.closeFile(f, r)
 	}
+}
+
+func (p *simProgram) closeFile(f *simFile, r *sim.Random) {
 	if o := p.begin(simClose, r, f); o != nil {
 		o.timeout, o.harvested = 0, false
 		f.closing = true

@@ -108,11 +108,17 @@ func (k *Kernel) interleave() {
 	}
 }
 
-// mayBlock tells threads of the pool, which hold no lock in a call, to let others go first.
+// mayBlock tells threads of the pool, which hold no lock in a call, to let others go first, or to lose the
+// processor for a while before the call begins.
 func (k *Kernel) mayBlock() {
-	if k.current.name == "loop-blocking" {
-		k.interleave()
+	if k.current.name != "loop-blocking" {
+		return
 	}
+	if k.Faults.On && k.random.OneIn(4) {
+		k.Sleep(uint64(k.random.Below(200_000)))
+		return
+	}
+	k.interleave()
 }
 
 // Relax implements sys.Kernel.
