@@ -37,7 +37,7 @@ struct options {
  * Errors     Each function that can fail throws std::system_error, or takes a std::error_code& and sets it.
  *            In a program without exceptions the former abort.
  * Exceptions What a callable, or a task that nobody waits for, throws stops the loop and is thrown by the
- *            run, run_once, wait or close in whose time it happened, from both forms; of several threads'
+ *            run, run_once, wait or deinit in whose time it happened, from both forms; of several threads'
  *            the first. The loop can be run again afterwards. Those of the destructor's time are dropped.
  * Threads    As the functions of loop.h: any thread may submit, cancel and stop; one at a time runs it.
  *            Moving and ending a loop is for one thread while no other uses the object.
@@ -79,12 +79,12 @@ public:
     ~loop() { end(); }
 
     /** End the loop now, as the destructor does, and throw what its last callbacks threw. It is empty. */
-    void close() {
+    void deinit() {
         std::error_code error;
-        close(error);
-        if (error) detail::fail(error, "libloop::loop::close");
+        deinit(error);
+        if (error) detail::fail(error, "libloop::loop::deinit");
     }
-    void close(std::error_code &error) {
+    void deinit(std::error_code &error) {
         error = make_error(loop_deinit(state_->handle));
         if (error) return;
         const std::unique_ptr<detail::state> last(std::exchange(state_, nullptr));

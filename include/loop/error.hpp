@@ -135,6 +135,8 @@ public:
     T       &operator*() & noexcept { return *value_; }
     const T &operator*() const & noexcept { return *value_; }
     T       &&operator*() && noexcept { return std::move(*value_); }
+    T        *operator->() noexcept { return &*value_; }
+    const T  *operator->() const noexcept { return &*value_; }
 
 private:
     void require() const {

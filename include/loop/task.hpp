@@ -3,7 +3,7 @@
  *
  * The rule of lifetimes. A frame whose coroutine waits holds a request that is in flight, so nothing may
  * destroy it. A task is therefore owned by someone who waits for its end: by the coroutine that awaits it,
- * or, once started by loop::spawn or loop::start, by itself. A task object that was never awaited is destroyed
+ * or, once started by loop::spawn or loop::start, by itself. A task object that was never awaited goes
  * with its arguments. What can be destroyed at any time is the handle of a started one, job<T>: that asks its
  * operations to end, and the frames go when they have.
  *
