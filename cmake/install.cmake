@@ -6,7 +6,8 @@ include(CMakePackageConfigHelpers)
 install(FILES "${loop_shared}" DESTINATION "${CMAKE_INSTALL_LIBDIR}"
     PERMISSIONS OWNER_READ OWNER_WRITE OWNER_EXECUTE GROUP_READ GROUP_EXECUTE WORLD_READ WORLD_EXECUTE)
 install(FILES ${loop_links} "${loop_archive}" DESTINATION "${CMAKE_INSTALL_LIBDIR}")
-install(FILES include/loop.h DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}")
+install(FILES include/loop.h include/loop.hpp DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}")
+install(DIRECTORY include/loop DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}" FILES_MATCHING PATTERN "*.hpp")
 
 # The paths in the .pc file are relative to itself, so that the tree may be moved.
 set(pc_directory "${CMAKE_INSTALL_LIBDIR}/pkgconfig")

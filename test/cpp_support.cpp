@@ -34,6 +34,11 @@ void *operator new(std::size_t size) {
     return memory;
 }
 
+void *operator new(std::size_t size, const std::nothrow_t &) noexcept {
+    allocated.fetch_add(1, std::memory_order_relaxed);
+    return std::malloc(size > 0 ? size : 1);
+}
+
 void operator delete(void *memory) noexcept {
     if (memory != nullptr) freed.fetch_add(1, std::memory_order_relaxed);
     std::free(memory);
