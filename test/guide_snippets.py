@@ -3,8 +3,9 @@
 
     guide_snippets.py GUIDE.md COMPILER INCLUDE_DIRECTORY LIBRARY
 
-A program is a fenced block that begins with ```c program; the block after it, which begins with ```output, is
-what it prints. Both must be there. Warnings count as errors.
+A program is a fenced block that begins with ```c program, ```cpp17 program or ```cpp program (C++20); the block
+after it, which begins with ```output, is what it prints. Both must be there. Warnings count as errors. The compiler
+is one for the language of the programs.
 """
 
 import os
@@ -13,28 +14,30 @@ import subprocess
 import sys
 import tempfile
 
-FLAGS = ["-std=c11", "-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wshadow", "-Werror"]
+FLAGS = ["-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wshadow", "-Werror"]
+LANGUAGES = {"c program": ["-std=c11", "-x", "c"], "cpp17 program": ["-std=c++17", "-x", "c++"],
+             "cpp program": ["-std=c++20", "-x", "c++"]}
 BLOCK = re.compile(r"^```([^\n`]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 TIME_LIMIT_SECONDS = 60
 
 
 def programs_of(text):
-    """Yields the line, the source and the output of each program."""
+    """Yields the line, the flags of the language, the source and the output of each program."""
     blocks = [(text.count("\n", 0, match.start()) + 1, match[1], match[2]) for match in BLOCK.finditer(text)]
     for index, (line, kind, source) in enumerate(blocks):
-        if kind != "c program":
+        if kind not in LANGUAGES:
             continue
         if index + 1 == len(blocks) or blocks[index + 1][1] != "output":
             sys.exit(f"line {line}: a program without output")
-        yield line, source, blocks[index + 1][2]
+        yield line, LANGUAGES[kind], source, blocks[index + 1][2]
 
 
-def fault_of(source, output, compiler, include, library):
+def fault_of(language, source, output, compiler, include, library):
     """Compiles and runs one program; returns what is wrong with it, or None."""
     directory = os.path.dirname(os.path.abspath(library))
     with tempfile.TemporaryDirectory() as scratch:
         program = os.path.join(scratch, "program")
-        command = [compiler, *FLAGS, f"-I{include}", "-x", "c", "-", "-x", "none", library,
+        command = [compiler, *FLAGS, f"-I{include}", *language, "-", "-x", "none", library,
                    f"-Wl,-rpath,{directory}", "-lpthread", "-o", program]
         built = subprocess.run(command, input=source, text=True, capture_output=True)
         if built.returncode != 0:
@@ -53,8 +56,8 @@ def main():
     with open(guide, encoding="utf-8") as file:
         programs = list(programs_of(file.read()))
     failures = 0
-    for line, source, output in programs:
-        fault = fault_of(source, output, compiler, include, library)
+    for line, language, source, output in programs:
+        fault = fault_of(language, source, output, compiler, include, library)
         failures += fault is not None
         print(f"{guide}:{line}: {'ok' if fault is None else fault}")
     print(f"{len(programs)} programs, {failures} of them wrong")
