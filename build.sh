@@ -343,7 +343,8 @@ check_cpp_headers() {
     shift
     for header in loop.hpp $(cd include && echo loop/*.hpp); do
         printf '#include <%s>\n#include <%s>\n' "$header" "$header" |
-            "$compiler" "$@" -x c++ - -fsyntax-only -Iinclude -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Werror
+            "$compiler" "$@" -x c++ - -fsyntax-only -Iinclude \
+                -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Werror
     done
 }
 
@@ -362,7 +363,8 @@ check_symbols() {
 # Lines of at most 110 columns, a tab being four of them.
 check_columns() {
     local file long
-    long=$(for file in $(files '*.[ch]' '*.[ch]pp' '*.go' '*.py' '*.sh' '*.cmake' '*.in' CMakeLists.txt run); do
+    local patterns=('*.[ch]' '*.[ch]pp' '*.go' '*.py' '*.sh' '*.cmake' '*.in' CMakeLists.txt run)
+    long=$(for file in $(files "${patterns[@]}"); do
         expand -t 4 "$file" | LC_ALL=C.UTF-8 grep -nE '^.{111,}' | sed "s|^|$file:|" || true
     done)
     [[ ! $long ]] || die "longer than 110 columns:"$'\n'"$long"

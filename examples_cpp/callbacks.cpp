@@ -1,10 +1,10 @@
 /*
  * callbacks: loop.hpp in C++17, without coroutines.
  *
- * Shown: lambdas as callbacks, on requests of one's own (libloop::operation, nothing is allocated) and on their
- * own (then, one allocation); values that are owned; a timer; work on another thread; and an exception that
- * leaves a callback and arrives at run. The program reads a file, itself if none is named, in small pieces, and
- * compares the number of bytes with the size that the file system tells.
+ * Shown: lambdas as callbacks, on requests of one's own (libloop::operation, nothing is allocated) and on
+ * their own (then, one allocation); values that are owned; a timer; work on another thread; and an exception
+ * that leaves a callback and arrives at run. The program reads a file, itself if none is named, in small
+ * pieces, and compares the number of bytes with the size that the file system tells.
  */
 #include <loop.hpp>
 
@@ -67,7 +67,8 @@ bool count_bytes(const char *path) {
         .then([&](libloop::result<std::uintmax_t> told) { size = static_cast<std::size_t>(told.value()); });
 
     loop.run();
-    std::printf("read %zu bytes of %s on %s, and ticked %d times\n", reader.bytes(), path, loop.name(), ticks);
+    std::printf("read %zu bytes of %s on %s, and ticked %d times\n", reader.bytes(), path, loop.name(),
+                ticks);
     return reader.bytes() == size && ticks == 3;
 }
 

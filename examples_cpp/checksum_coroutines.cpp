@@ -177,7 +177,8 @@ int main(int argc, char **argv) {
     const bool        has_depth = argc == 4 && std::string_view(argv[1]) == "-j";
     const std::size_t depth = has_depth ? parse_depth(argv[2]) : depth_default;
     if ((argc != 2 && !has_depth) || depth == 0) {
-        std::fprintf(stderr, "usage: checksum_coroutines [-j DEPTH] DIR\n  DEPTH  files in flight, 1 to %zu\n",
+        std::fprintf(stderr,
+                     "usage: checksum_coroutines [-j DEPTH] DIR\n  DEPTH  files in flight, 1 to %zu\n",
                      depth_max);
         return 2;
     }
@@ -188,7 +189,8 @@ int main(int argc, char **argv) {
     } catch (const std::exception &error) {
         complain(job, "the loop", error.what());
     }
-    if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) complain(job, "standard output", "cannot write");
+    if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0)
+        complain(job, "standard output", "cannot write");
     std::fprintf(stderr, "checksum_coroutines: %zu files, %" PRIu64 " bytes\n", job.printed, job.bytes_read);
     return job.failed || job.printed != job.files.size() ? 1 : 0;
 }

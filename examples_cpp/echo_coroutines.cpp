@@ -1,12 +1,12 @@
 /*
  * echo_coroutines: a TCP server that sends back what it gets, as coroutines (C++20).
  *
- *     echo_coroutines PORT [CONNECTIONS]   PORT 0: any free one. Ends after CONNECTIONS, on SIGINT or SIGTERM.
- *     echo_coroutines                      tests itself, with clients that are coroutines of the same loop
+ *     echo_coroutines PORT [CONNECTIONS]  PORT 0: any free one. Ends after CONNECTIONS, on SIGINT or SIGTERM.
+ *     echo_coroutines                     tests itself, with clients that are coroutines of the same loop
  *
  * Shown: a task for each connection, which reads like blocking code; a stop token that ends all of them;
- * when_any, which makes "serve until a signal comes" one line; buffers that are taken from a pool on arrival; a
- * limit of time on a send. It is examples_c/echo_server.c in a third of the lines.
+ * when_any, which makes "serve until a signal comes" one line; buffers that are taken from a pool on arrival;
+ * a limit of time on a send. It is examples_c/echo_server.c in a third of the lines.
  */
 #include <loop.hpp>
 
@@ -33,7 +33,8 @@ constexpr std::size_t   clients = 20, client_bytes = 200000;
 /* ---- one connection ------------------------------------------------------------------------------ */
 
 struct server {
-    server(libloop::loop &owner, libloop::unique_fd listening) : loop(owner), listener(std::move(listening)) {}
+    server(libloop::loop &owner, libloop::unique_fd listening)
+        : loop(owner), listener(std::move(listening)) {}
 
     libloop::loop       &loop;
     libloop::unique_fd   listener;

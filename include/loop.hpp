@@ -1,6 +1,6 @@
 /*
- * libloop for C++: the whole of loop.h, with owners, callables and std::error_code in C++17, and coroutines in
- * C++20. Header only; link the C library.
+ * libloop for C++: the whole of loop.h, with owners, callables and std::error_code in C++17, and coroutines
+ * in C++20. Header only; link the C library.
  *
  *     libloop::task<> copy(libloop::loop &loop, int from, int to) {
  *         std::vector<char> buffer(65536);

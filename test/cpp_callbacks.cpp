@@ -214,7 +214,7 @@ TEST_CASE_FIXTURE(with_loop, "an exception of a callable comes out of run, and t
     CHECK(later == 1);
 }
 
-TEST_CASE_FIXTURE(with_loop, "exceptions come out of run_once, of wait, of deinit, and of the form with a code") {
+TEST_CASE_FIXTURE(with_loop, "exceptions come out of run_once, wait, deinit, and the form with a code") {
     std::error_code error;
     loop_request_t *done[1];
     const auto      throw_soon = [this] {

@@ -350,3 +350,57 @@ TEST_CASE_FIXTURE(with_loop, "tasks of one strand share data without a lock") {
     loop.run();
     CHECK(sum == 1000);
 }
+
+/* The moments that come by chance when other threads take part, here at will: an action whose submit does what
+ * another thread might do before it returns. */
+
+namespace {
+
+template <class Submit> auto action_by(libloop::detail::state &state, Submit submit) {
+    return libloop::action<void, Submit>(state, submit);
+}
+
+task<int> await_it(auto what, std::error_code &error) {
+    const auto outcome = co_await what.as_result();
+    error = outcome.error();
+    co_return 1;
+}
+
+} // namespace
+
+TEST_CASE_FIXTURE(with_loop, "a stop that comes between submit and its return is not lost") {
+    libloop::detail::state state;
+    std::stop_source       source;
+    std::error_code        error;
+    state.handle = loop.native_handle();
+    const auto what = action_by(state, [&source](loop_t *l, loop_request_t *r, loop_callback_t c) noexcept {
+        const int refused = loop_timer_start(l, r, 3600000000000, 0, c);
+        source.request_stop();
+        return refused;
+    });
+    auto running = loop.spawn(await_it(what, error), {source.get_token(), nullptr});
+    auto limit = loop.spawn(sleep_for(loop, 10s));
+    while (!running.done() && !limit.done()) loop.run_once(1s);
+    CHECK(error == std::errc::operation_canceled);
+}
+
+TEST_CASE_FIXTURE(with_loop, "a completion before submit returned resumes once, with a token or not") {
+    libloop::detail::state state;
+    std::error_code        error = libloop::make_error(LOOP_EIO);
+    int                    resumed = 0;
+    state.handle = loop.native_handle();
+    const auto what = action_by(state, [](loop_t *l, loop_request_t *r, loop_callback_t c) noexcept {
+        r->result = 0;
+        c(l, r, 0); /* without a token the coroutine is resumed in there, ends, and its frame is freed */
+        return 0;
+    });
+    auto count = [](task<int> inner, int &resumed) -> task<> { resumed += co_await std::move(inner); };
+    loop.start(count(await_it(what, error), resumed));
+    loop.run();
+    CHECK(resumed == 1);
+    auto stoppable = loop.spawn(count(await_it(what, error), resumed));
+    loop.run();
+    CHECK(stoppable.done());
+    CHECK(resumed == 2);
+    CHECK_FALSE(error);
+}

@@ -150,7 +150,8 @@ std::uint64_t argument(int argc, char **argv, int index, std::uint64_t otherwise
 libloop::unique_fd make_file() {
     libloop::unique_fd file(open("/tmp", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
     std::vector<char>  bytes(block_bytes * file_blocks, 'x');
-    must(write(file.get(), bytes.data(), bytes.size()) == static_cast<ssize_t>(bytes.size()), "no file in /tmp");
+    const ssize_t      written = write(file.get(), bytes.data(), bytes.size());
+    must(written == static_cast<ssize_t>(bytes.size()), "no file in /tmp");
     return file;
 }
 
