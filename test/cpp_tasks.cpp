@@ -351,8 +351,8 @@ TEST_CASE_FIXTURE(with_loop, "tasks of one strand share data without a lock") {
     CHECK(sum == 1000);
 }
 
-/* The moments that come by chance when other threads take part, here at will: an action whose submit does what
- * another thread might do before it returns. */
+/* The moments that come by chance when other threads take part, here at will: an action whose submit does
+ * what another thread might do before it returns. */
 
 namespace {
 
