@@ -21,7 +21,7 @@ Usage: ./build.sh [VERB]
   lib                   build/libloop.so (with its SONAME links) and build/libloop.a
       --output DIR        put them into DIR instead
       --depfile FILE      also write what they were built from, as a rule of make
-  examples              build/examples/NAME, one for each program in C and C++ in examples_c/
+  examples              build/examples/NAME, one for each program in examples_c/ and examples_cpp/
   test [REGEX]          all tests: Go, Go with the race detector, C through CTest, C with the sanitizers;
                         with REGEX only the CTest tests whose names match
   check                 format, vet, the public header in every language mode, exported symbols, the recorded
@@ -168,7 +168,7 @@ build_example() {
     local name program sources=("$3") inputs packages=()
     name=$(basename "${3%.*}")
     program=$build/examples/$name
-    inputs=("$3" include/loop.h examples_c/*.h)
+    inputs=("$3" include/loop.h include/loop.hpp include/loop examples_c/*.h)
     if [[ -d ${3%.*} ]]; then
         sources+=("${3%.*}"/*.c)
         inputs+=("${3%.*}"/*)
@@ -198,6 +198,9 @@ examples() {
     fi
     for source in examples_c/*.cpp; do
         build_example "$(go env CXX)" c++17 "$source"
+    done
+    for source in examples_cpp/*.cpp; do
+        build_example "$(go env CXX)" c++20 "$source"
     done
 }
 
@@ -313,7 +316,7 @@ c_test() {
 run_tests() {
     local regex=${1:-}
     need cmake ninja-build gcc g++ libc6-dev libcmocka-dev python3 strace binutils git pkg-config curl wrk \
-        libglib2.0-dev spin
+        libglib2.0-dev spin doctest-dev
     if [[ ! $regex ]]; then
         step "go vet" go vet ./...
         go_test go
@@ -355,6 +358,17 @@ check_header() {
         test/header_alone.c
 }
 
+# check_cpp_headers COMPILER FLAG...: loop.hpp and each of its parts, alone and twice.
+check_cpp_headers() {
+    local header compiler=$1
+    shift
+    for header in loop.hpp $(cd include && echo loop/*.hpp); do
+        printf '#include <%s>\n#include <%s>\n' "$header" "$header" |
+            "$compiler" "$@" -x c++ - -fsyntax-only -Iinclude \
+                -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Werror
+    done
+}
+
 # The functions that a list names are those that the header declares and those that the library exports.
 check_symbols() {
     local declared exported
@@ -387,7 +401,8 @@ check_size() {
 # Lines of at most 110 columns, a tab being four of them.
 check_columns() {
     local file long
-    long=$(for file in $(files '*.[ch]' '*.cpp' '*.go' '*.py' '*.sh' '*.cmake' '*.in' CMakeLists.txt run); do
+    local patterns=('*.[ch]' '*.[ch]pp' '*.go' '*.py' '*.sh' '*.cmake' '*.in' CMakeLists.txt run)
+    long=$(for file in $(files "${patterns[@]}"); do
         expand -t 4 "$file" | LC_ALL=C.UTF-8 grep -nE '^.{111,}' | sed "s|^|$file:|" || true
     done)
     [[ ! $long ]] || die "longer than 110 columns:"$'\n'"$long"
@@ -396,7 +411,7 @@ check_columns() {
 # Every file opens with a comment that says what it is for; in Go, packages and declarations have them.
 check_openings() {
     local file first silent=
-    for file in $(files '*.c' '*.h' '*.cpp' '*.py' '*.sh' '*.cmake' CMakeLists.txt run); do
+    for file in $(files '*.c' '*.h' '*.[ch]pp' '*.py' '*.sh' '*.cmake' CMakeLists.txt run); do
         first=$(sed -n '/^#!/d; /^$/d; p; q' "$file")
         [[ $first =~ ^(/\*|//|#\ |\"\"\") ]] || silent+=" $file"
     done
@@ -406,7 +421,7 @@ check_openings() {
 # Functions of at most 70 lines, in C and Go: from the line of the name to the closing brace in column one.
 check_functions() {
     local long
-    long=$(files '*.c' '*.h' '*.cpp' '*.go' | xargs awk '
+    long=$(files '*.c' '*.h' '*.[ch]pp' '*.go' | xargs awk '
         FNR == 1 { start = 0 }
         /^[A-Za-z_]/ { start = FNR; body = 0 }
         start && /\{$/ && (/\)[^;=]*\{$/ || /^\{$/) { body = 1 }
@@ -431,6 +446,11 @@ check() {
         done
         for standard in c++11 c++14 c++17 c++20; do
             step "loop.h, $compiler, $standard" check_header "$compiler" c++ "$standard"
+        done
+        for standard in c++17 c++20 c++2b; do
+            step "loop.hpp, $compiler, $standard" check_cpp_headers "$compiler" "-std=$standard"
+            step "loop.hpp, $compiler, $standard, without exceptions" \
+                check_cpp_headers "$compiler" "-std=$standard" -fno-exceptions -fno-rtti
         done
     done
     step "exported symbols" check_symbols

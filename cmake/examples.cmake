@@ -32,23 +32,44 @@ if(TARGET example_embed_glib)
     target_link_libraries(example_embed_glib PRIVATE PkgConfig::glib)
 endif()
 
+# Those that use loop.hpp, most of them with coroutines.
+if(CMAKE_CXX_COMPILER)
+    file(GLOB cpp_example_sources CONFIGURE_DEPENDS examples_cpp/*.cpp)
+    foreach(source IN LISTS cpp_example_sources)
+        cmake_path(GET source STEM name)
+        add_executable(example_${name} "${source}")
+        target_compile_features(example_${name} PRIVATE cxx_std_20)
+        target_link_libraries(example_${name} PRIVATE loop::loop loop_program)
+        set_target_properties(example_${name} PROPERTIES
+            OUTPUT_NAME ${name}
+            RUNTIME_OUTPUT_DIRECTORY "${CMAKE_CURRENT_BINARY_DIR}/examples")
+        list(APPEND examples ${name})
+    endforeach()
+    set_target_properties(example_callbacks PROPERTIES CXX_STANDARD 17)
+endif()
+
 if(NOT LOOP_BUILD_TESTS)
     return()
 endif()
 
 # These need arguments; the others run without.
-list(REMOVE_ITEM examples checksum http_server)
+list(REMOVE_ITEM examples checksum checksum_coroutines http_server)
 foreach(name IN LISTS examples)
     add_test(NAME example_${name} COMMAND example_${name})
     set_tests_properties(example_${name} PROPERTIES TIMEOUT 120)
 endforeach()
 
 # On a real tree that is always there, compared with cksum.
-add_test(NAME example_checksum COMMAND bash -c [=[
-    set -o pipefail
-    "$1" "$2" | cmp - <(find "$2" -type f -print0 | LC_ALL=C sort -z | xargs -0 cksum)
-]=] example_checksum $<TARGET_FILE:example_checksum> "${CMAKE_ROOT}/Modules")
-set_tests_properties(example_checksum PROPERTIES TIMEOUT 120)
+foreach(name IN ITEMS checksum checksum_coroutines)
+    if(NOT TARGET example_${name})
+        continue()
+    endif()
+    add_test(NAME example_${name} COMMAND bash -c [=[
+        set -o pipefail
+        "$1" "$2" | cmp - <(find "$2" -type f -print0 | LC_ALL=C sort -z | xargs -0 cksum)
+    ]=] example_${name} $<TARGET_FILE:example_${name}> "${CMAKE_ROOT}/Modules")
+    set_tests_properties(example_${name} PROPERTIES TIMEOUT 120)
+endforeach()
 
 find_package(Python3 COMPONENTS Interpreter)
 if(Python3_FOUND)

@@ -7,7 +7,8 @@ include(CMakePackageConfigHelpers)
 install(FILES "${loop_shared}" DESTINATION "${CMAKE_INSTALL_LIBDIR}"
     PERMISSIONS OWNER_READ OWNER_WRITE OWNER_EXECUTE GROUP_READ GROUP_EXECUTE WORLD_READ WORLD_EXECUTE)
 install(FILES ${loop_links} "${loop_archive}" DESTINATION "${CMAKE_INSTALL_LIBDIR}")
-install(FILES include/loop.h DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}")
+install(FILES include/loop.h include/loop.hpp DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}")
+install(DIRECTORY include/loop DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}" FILES_MATCHING PATTERN "*.hpp")
 
 # The paths in the .pc file are relative to itself, so that the tree may be moved.
 set(pc_directory "${CMAKE_INSTALL_LIBDIR}/pkgconfig")
@@ -51,7 +52,7 @@ set(documents "${CMAKE_INSTALL_DATAROOTDIR}/doc/libloop")
 install(FILES LICENSE README.md CHANGELOG.md SECURITY.md DESTINATION "${documents}")
 install(DIRECTORY docs/ DESTINATION "${documents}/docs" FILES_MATCHING PATTERN "*.md"
     PATTERN charts EXCLUDE PATTERN reference EXCLUDE)
-install(DIRECTORY examples_c DESTINATION "${documents}" PATTERN __pycache__ EXCLUDE)
+install(DIRECTORY examples_c examples_cpp DESTINATION "${documents}" PATTERN __pycache__ EXCLUDE)
 
 add_custom_target(uninstall
     COMMAND ${CMAKE_COMMAND} "-DMANIFEST=${CMAKE_CURRENT_BINARY_DIR}/install_manifest.txt"

@@ -89,6 +89,8 @@ set_tests_properties(fuzz_replay PROPERTIES TIMEOUT 180 ENVIRONMENT "${sanitizer
 add_test(NAME misuse_is_complete COMMAND "${Python3_EXECUTABLE}"
     "${CMAKE_CURRENT_SOURCE_DIR}/test/misuse_is_complete.py" "${CMAKE_CURRENT_SOURCE_DIR}")
 
+include(cmake/tests_cpp.cmake)
+
 # What follows tests processes and builds, where sanitizers have no say.
 if(LOOP_SANITIZE)
     return()
