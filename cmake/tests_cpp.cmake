@@ -1,4 +1,5 @@
-# The tests of loop.hpp: suites in every configuration of the loop, without exceptions, and by another compiler.
+# The tests of loop.hpp: suites in every configuration of the loop, without exceptions, and by another
+# compiler.
 
 include(CheckLanguage)
 check_language(CXX)

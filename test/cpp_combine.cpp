@@ -16,7 +16,8 @@ using libloop::when_any;
 namespace {
 
 /* Sleeps, and says how that ended and that it did. */
-task<int> value_after(libloop::loop &loop, std::chrono::nanoseconds time, int value, std::atomic<int> &ended) {
+task<int> value_after(libloop::loop &loop, std::chrono::nanoseconds time, int value,
+                      std::atomic<int> &ended) {
     const auto slept = co_await loop.sleep(time).as_result();
     ended++;
     if (!slept) slept.value();
@@ -64,14 +65,17 @@ TEST_CASE_FIXTURE(with_loop, "when_all yields the values of tasks, actions, work
 TEST_CASE_FIXTURE(with_loop, "when_all of many yields their values in the order of the tasks") {
     std::atomic<int>       ended{0};
     std::vector<task<int>> tasks;
-    for (int i = 0; i < 100; i++) tasks.push_back(value_after(loop, std::chrono::microseconds(100 - i), i, ended));
+    for (int i = 0; i < 100; i++) {
+        tasks.push_back(value_after(loop, std::chrono::microseconds(100 - i), i, ended));
+    }
     const std::vector<int> values = loop.run(when_all(std::move(tasks)));
     REQUIRE(values.size() == 100);
     for (int i = 0; i < 100; i++) CHECK(values[static_cast<std::size_t>(i)] == i);
     CHECK(loop.run(when_all(std::vector<task<>>())).empty());
 }
 
-TEST_CASE_FIXTURE(with_loop, "when_all throws the first exception, after it cancelled the others and waited") {
+TEST_CASE_FIXTURE(with_loop,
+                  "when_all throws the first exception, after it cancelled the others and waited") {
     std::atomic<int> ended{0};
     auto             body = [](libloop::loop &loop, std::atomic<int> &ended) -> task<> {
         co_await when_all(value_after(loop, 1h, 1, ended), fail_after(loop, 1ms, "first"),
@@ -157,7 +161,8 @@ TEST_CASE_FIXTURE(with_loop, "a task that takes too long is cancelled and times 
 TEST_CASE_FIXTURE(with_loop, "a task that is in time yields its value or its exception") {
     std::atomic<int> ended{0};
     CHECK(loop.run(libloop::with_timeout(loop, value_after(loop, 1ms, 8, ended), 1h)) == 8);
-    CHECK_THROWS_WITH_AS(loop.run(libloop::with_timeout(loop, fail_after(loop, 1ms, "in time"), 1h)), "in time",
+    CHECK_THROWS_WITH_AS(loop.run(libloop::with_timeout(loop, fail_after(loop, 1ms, "in time"), 1h)),
+                         "in time",
                          std::runtime_error);
 }
 

@@ -209,7 +209,8 @@ TEST_CASE_FIXTURE(with_loop, "a stop token cancels what a task waits for, throug
         }
     };
     std::error_code ended;
-    loop.start(outer(waits_for_ever(loop, pipe.in.get(), counted(live)), ended), {source.get_token(), nullptr});
+    loop.start(outer(waits_for_ever(loop, pipe.in.get(), counted(live)), ended),
+               {source.get_token(), nullptr});
     loop.sleep(2ms).then([&](libloop::result<void>) { source.request_stop(); });
     loop.run();
     CHECK(ended == std::errc::operation_canceled);

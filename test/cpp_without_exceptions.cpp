@@ -86,7 +86,8 @@ void test_coroutines() {
 }
 #endif
 
-/* Runs a function in a process of its own, which must come to abort. No loop is open here: fork is allowed. */
+/* Runs a function in a process of its own, which must come to abort. No loop is open here: fork is
+ * allowed. */
 void must_abort(const char *program, const char *role) {
     const pid_t child = fork();
     if (child == 0) {

@@ -3,10 +3,10 @@
 
     guide_snippets.py GUIDE.md COMPILER INCLUDE_DIRECTORY LIBRARY
 
-A program is a fenced block that begins with ```c program, ```cpp17 program or ```cpp program (C++20); the block
-after it, which begins with ```output, is what it prints. Both must be there. Warnings count as errors. The
-compiler is one for the language of the programs. ```c program NAME is one that uses what pkg-config knows by
-that name, instead of libloop.
+A program is a fenced block that begins with ```c program, ```cpp17 program or ```cpp program (C++20); the
+block after it, which begins with ```output, is what it prints. Both must be there. Warnings count as errors.
+The compiler is one for the language of the programs. ```c program NAME is one that uses what pkg-config knows
+by that name, instead of libloop.
 """
 
 import os
