@@ -229,7 +229,6 @@ func (p *simProgram) submitReady(r *sim.Random, kind simKind) {
 	o.asked = o.events
 	if r.OneIn(2) {
 		o.events |= EdgeTriggered
-		o.harvested = o.harvested || r.OneIn(2) && p.left > 0 // edges then come while a shot waits
 		p.agitate(f, r)
 	}
 	p.submit(o, func(q *Request, done func(*Request)) error { return p.loop.Watch(q, f.fd, o.events, done) })
@@ -300,9 +299,9 @@ func (p *simProgram) submitReadAt(r *sim.Random) {
 			return p.loop.ReadAt(q, f.fd, o.memory, o.offset, done)
 		})
 	}
-	if r.OneIn(8) && !p.isSource(f) { // while a thread of the pool may be reading
+	if r.OneIn(3) && !p.isSource(f) { // while a thread of the pool may be reading
 		random := sim.NewRandom(r.Next())
-		p.kernel.After(uint64(r.Below(300_000)), func() {
+		p.kernel.After(uint64(r.Below(100_000)), func() {
 			if f.usable() && !p.isSource(f) && !p.finishing {
 				p.closeFile(f, &random)
 			}

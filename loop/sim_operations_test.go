@@ -158,6 +158,19 @@ func (p *simProgram) submit(o *simOperation, call func(*Request, func(*Request))
 	if o.request.core.Phase() == 0 {
 		p.fail("%v completed in its submit", o)
 	}
+	p.regret(o)
+}
+
+// regret has an operation cancelled soon, perhaps: about when it completes.
+func (p *simProgram) regret(o *simOperation) {
+	if !o.random.OneIn(8) || o.kind == simClose || o.kind == simWatch {
+		return
+	}
+	p.kernel.After(uint64(o.random.Below(100_000)), func() {
+		if p.flying[o] && !o.reused && !p.closing {
+			p.cancel(o)
+		}
+	})
 }
 
 // completed is the callback of all requests.
@@ -183,7 +196,8 @@ func (p *simProgram) completed(r *Request) {
 	if p.closing {
 		return
 	}
-	if p.threads > 1 && o.random.OneIn(12) { // others help a thread whose callback runs long
+	isEdge := o.events&EdgeTriggered != 0                                     // the next edge may come while the callback runs
+	if p.threads > 1 && (o.random.OneIn(12) || isEdge && o.random.OneIn(2)) { // others help a thread then
 		p.kernel.Sleep(uint64(o.random.Below(3_000_000)))
 	}
 	if p.closing {
