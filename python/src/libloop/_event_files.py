@@ -1,0 +1,3 @@
+"""Files for the asyncio event loop."""
+class FileOperations:
+    pass
