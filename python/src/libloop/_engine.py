@@ -11,6 +11,8 @@ import ctypes
 import errno
 import mmap
 import os
+import signal
+import socket
 import threading
 import warnings
 import weakref
@@ -72,6 +74,8 @@ class Engine:
         self._done_address = self._done.buffer_info()[0]
         self._interrupted = False  # an exception left completions in _done
         self._postponed: list = []
+        self._signals: Any = None  # the two ends of a socket pair, see wake_on_signals
+        self._wakeup_fd_before = -1
         _engines.add(self)
 
     # ---- submitting ------------------------------------------------------------------------------------
@@ -210,10 +214,26 @@ class Engine:
         """Makes the present wait, or the next one, return. Any thread may."""
         native.loop_stop(self.pointer)
 
+    def wake_on_signals(self) -> None:
+        """From now on a signal with a handler in Python ends the wait. For the main thread."""
+        if self._signals is None:
+            self._signals = socket.socketpair()
+            for end in self._signals:
+                end.setblocking(False)
+            self.submit(
+                native.loop_add_fd, _drain, self._signals[0], None, 0, self._signals[0].fileno(), _abi.READABLE
+            )
+        self._wakeup_fd_before = signal.set_wakeup_fd(self._signals[1].fileno(), warn_on_full_buffer=False)
+
+    def ignore_signals(self) -> None:
+        """The opposite."""
+        signal.set_wakeup_fd(self._wakeup_fd_before)
+
     @property
     def pending(self) -> int:
         """The number of requests that were submitted and whose completion was not called for yet."""
-        return len(self._records) - len(self._free) + len(self._postponed)
+        own = self._signals is not None and self.pointer is not None
+        return len(self._records) - len(self._free) + len(self._postponed) - own
 
     @property
     def backend(self) -> str:
@@ -233,6 +253,8 @@ class Engine:
             self.pointer = pointer
             raise RuntimeError("the loop is running in another thread")
         _engines.discard(self)
+        for end in self._signals or ():
+            end.close()
         if code < 0:
             return  # a forked child, or a loop that an internal error broke: its requests stay as they are
         try:
@@ -273,6 +295,15 @@ class Engine:
             _warn(f"unclosed loop {self!r}", ResourceWarning, source=self)
             pointer, self.pointer = self.pointer, None
             native.loop_deinit(pointer)
+
+
+def _drain(receiver: socket.socket, keep: None, result: int, more: bool) -> None:
+    """The bytes that signals wrote have done their work by coming."""
+    try:
+        while more and receiver.recv(4096):
+            pass
+    except BlockingIOError:
+        pass
 
 
 @atexit.register

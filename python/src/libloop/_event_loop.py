@@ -216,3 +216,31 @@ class EventLoop(FileOperations, asyncio.SelectorEventLoop):
 def new_event_loop(backend: Optional[str] = None) -> EventLoop:
     """Makes an event loop, for asyncio.Runner(loop_factory=libloop.new_event_loop)."""
     return EventLoop(backend)
+
+
+def run(main: Any, *, debug: Optional[bool] = None, backend: Optional[str] = None) -> Any:
+    """As asyncio.run, on an event loop of libloop. Python 3.9 and newer."""
+    if hasattr(asyncio, "Runner"):
+        with asyncio.Runner(debug=debug, loop_factory=lambda: EventLoop(backend)) as runner:
+            return runner.run(main)
+    return _run_before_runners(main, debug, backend)
+
+
+def _run_before_runners(main: Any, debug: Optional[bool], backend: Optional[str]) -> Any:
+    loop = EventLoop(backend)
+    try:
+        asyncio.set_event_loop(loop)
+        if debug is not None:
+            loop.set_debug(debug)
+        return loop.run_until_complete(main)
+    finally:
+        try:
+            tasks = asyncio.all_tasks(loop)
+            for task in tasks:
+                task.cancel()
+            loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
+            loop.run_until_complete(loop.shutdown_asyncgens())
+            loop.run_until_complete(loop.shutdown_default_executor())
+        finally:
+            asyncio.set_event_loop(None)
+            loop.close()
