@@ -57,6 +57,8 @@ class _LoopSelector(Selector):
 class EventLoop(FileOperations, asyncio.SelectorEventLoop):
     """The event loop. `backend` is "auto", "io_uring" or "epoll"; None: what LIBLOOP_BACKEND says."""
 
+    _closed = True  # until there is a loop, for __del__
+
     def __init__(self, backend: Optional[str] = None):
         self._engine = Engine(backend)
         self._woken = False
@@ -76,7 +78,10 @@ class EventLoop(FileOperations, asyncio.SelectorEventLoop):
     def call_soon(self, callback: Callable, *args: Any, context: Any = None) -> asyncio.Handle:
         """As asyncio's."""
         if self._debug or self._closed:
-            return super().call_soon(callback, *args, context=context)
+            handle = super().call_soon(callback, *args, context=context)
+            if handle._source_traceback:
+                del handle._source_traceback[-1]  # this frame, as asyncio does with its own
+            return handle
         handle = _Handle(callback, args, self, context)
         self._ready.append(handle)
         return handle
