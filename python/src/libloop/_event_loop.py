@@ -7,18 +7,19 @@ are read and written by the library.
 
 import asyncio
 import contextvars
-import heapq
 import itertools
 import math
 import selectors
 import signal
 import threading
-from asyncio import events, format_helpers
+from asyncio import events, format_helpers, sslproto
 from collections import deque
+from heapq import heapify, heappop, heappush
 from typing import Any, Callable, Optional
 
 from ._engine import Engine
 from ._event_files import FileOperations
+from ._event_transport import SocketTransport
 from ._selector import Selector, Watch
 
 _COMPACT_AFTER = 100  # timers in the heap, of which half were cancelled
@@ -37,6 +38,23 @@ class _Handle(events.Handle):
         self._cancelled = False
         self._repr = None
         self._source_traceback = None
+
+
+class _Timer(events.TimerHandle):
+    """events.TimerHandle, in the same way."""
+
+    __slots__ = ()
+
+    def __init__(self, when, callback, args, loop, context):
+        self._context = contextvars.copy_context() if context is None else context
+        self._loop = loop
+        self._callback = callback
+        self._args = args
+        self._cancelled = False
+        self._repr = None
+        self._source_traceback = None
+        self._when = when
+        self._scheduled = True
 
 
 class _LoopSelector(Selector):
@@ -86,19 +104,31 @@ class EventLoop(FileOperations, asyncio.SelectorEventLoop):
         self._ready.append(handle)
         return handle
 
+    def call_later(self, delay: float, callback: Callable, *args: Any, context: Any = None):
+        """As asyncio's."""
+        if delay is None:
+            raise TypeError("delay must not be None")
+        timer = self.call_at(self.time() + delay, callback, *args, context=context)
+        if timer._source_traceback:
+            del timer._source_traceback[-1]
+        return timer
+
     def call_at(self, when: float, callback: Callable, *args: Any, context: Any = None):
         """As asyncio's."""
         if when is None:
             raise TypeError("when cannot be None")
-        self._check_closed()
+        if self._closed:
+            self._check_closed()
         if self._debug:
             self._check_thread()
             self._check_callback(callback, "call_at")
-        timer = events.TimerHandle(when, callback, args, self, context)
-        if timer._source_traceback:
-            del timer._source_traceback[-1]
-        heapq.heappush(self._scheduled, (when, next(self._timer_numbers), timer))
-        timer._scheduled = True
+            timer = events.TimerHandle(when, callback, args, self, context)
+            if timer._source_traceback:
+                del timer._source_traceback[-1]
+            timer._scheduled = True
+        else:
+            timer = _Timer(when, callback, args, self, context)
+        heappush(self._scheduled, (when, next(self._timer_numbers), timer))
         return timer
 
     def _drop_cancelled_timers(self) -> None:
@@ -110,21 +140,34 @@ class EventLoop(FileOperations, asyncio.SelectorEventLoop):
                     entry[2]._scheduled = False
                 else:
                     kept.append(entry)
-            heapq.heapify(kept)
+            heapify(kept)
             self._scheduled = kept
             self._timer_cancelled_count = 0
             return
         while scheduled and scheduled[0][2]._cancelled:
             self._timer_cancelled_count -= 1
-            heapq.heappop(scheduled)[2]._scheduled = False
+            heappop(scheduled)[2]._scheduled = False
 
     def _take_due_timers(self) -> None:
         end_time = self.time() + self._clock_resolution
         scheduled = self._scheduled
         while scheduled and scheduled[0][0] < end_time:
-            timer = heapq.heappop(scheduled)[2]
+            timer = heappop(scheduled)[2]
             timer._scheduled = False
             self._ready.append(timer)
+
+    # ---- transports ------------------------------------------------------------------------------------
+
+    def _make_socket_transport(self, sock, protocol, waiter=None, *, extra=None, server=None):
+        return SocketTransport(self, sock, protocol, waiter, extra, server)
+
+    def _make_ssl_transport(self, rawsock, protocol, sslcontext, waiter=None, *, server_side=False,
+                            server_hostname=None, extra=None, server=None, **timeouts):
+        secured = sslproto.SSLProtocol(
+            self, protocol, sslcontext, waiter, server_side, server_hostname, **timeouts
+        )
+        SocketTransport(self, rawsock, secured, extra=extra, server=server)
+        return secured._app_transport
 
     # ---- the turn --------------------------------------------------------------------------------------
 
