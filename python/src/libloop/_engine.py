@@ -28,6 +28,7 @@ BACKENDS = {"auto": _abi.BACKEND_AUTO, "epoll": _abi.BACKEND_EPOLL, "io_uring": 
 _REQUEST_BYTES = ctypes.sizeof(_abi.Request)
 _SLAB_REQUESTS = 64
 _HARVEST = 256  # most completions fetched by one call
+_NOTHING = array("Q", bytes(8 * _HARVEST))
 _EXIT_GRACE_NS = 1_000_000_000
 
 _wait = native.loop_wait
@@ -70,9 +71,10 @@ class Engine:
         self._free: list = []
         self._growing = threading.Lock()
         self._slabs: list = []
-        self._done = array("Q", bytes(8 * _HARVEST))
+        self._done = array("Q", _NOTHING)
         self._done_address = self._done.buffer_info()[0]
-        self._interrupted = False  # an exception left completions in _done
+        self._fetched: Any = iter(())  # of the present turn, those that were not called for yet
+        self._interrupted = False  # a turn has begun: there may be completions in _done and _fetched
         self._postponed: list = []
         self._signals: Any = None  # the two ends of a socket pair, see wake_on_signals
         self._wakeup_fd_before = -1
@@ -153,19 +155,19 @@ class Engine:
         if fetched < 0:
             self._interrupted = False
             self.refuse(fetched)
+        if not fetched:
+            self._interrupted = False
+            return count
         done, records, free = self._done, self._records, self._free
-        for index in range(fetched):
-            address = done[index]
-            if not address:
-                continue  # `settle`, called meanwhile, put it aside
+        self._fetched = rest = iter(done[:fetched])
+        done[:fetched] = _NOTHING[:fetched]
+        for address in rest:
             record = records[address]
-            done[index] = 0
             words = record.words
-            complete = record.complete
             if words[3] & 1:
-                complete(record.owner, record.keep, words[1], True)
+                record.complete(record.owner, record.keep, words[1], True)
                 continue
-            owner, keep = record.owner, record.keep
+            complete, owner, keep = record.complete, record.owner, record.keep
             record.owner = record.keep = None
             record.busy = False
             free.append(record)
@@ -174,11 +176,10 @@ class Engine:
         return count + fetched
 
     def _collect(self) -> None:
-        """Moves what was fetched to _postponed."""
-        for index, address in enumerate(self._done):
-            if not address:
-                continue
-            self._done[index] = 0
+        """Moves what was fetched, and not called for, to _postponed."""
+        fresh = [address for address in self._done if address]
+        self._done[:] = _NOTHING
+        for address in (*self._fetched, *fresh):
             record = self._records[address]
             more = bool(record.words[3] & 1)
             self._postponed.append((record.complete, record.owner, record.keep, record.words[1], more))

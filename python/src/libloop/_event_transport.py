@@ -12,11 +12,43 @@ from typing import Any
 from . import _abi
 from ._library import native
 
-_RECV_BYTES = 256 * 1024
+# Bytes asked for by one receive: more, up to the most, for a connection on which they all come. A buffer of
+# the most for each message would cost more than the message does: such memory is mapped for each, and zeroed.
+_RECV_BYTES = 32 * 1024
+_RECV_BYTES_MOST = 256 * 1024
 _ENDING = _abi.HANGUP | _abi.ERROR
 
 
 def _on_shot(transport: "SocketTransport", context: contextvars.Context, result: int, more: bool) -> None:
+    """A change, most often: something has come, all of which is read at once and given to a protocol."""
+    receive = transport._data_received
+    if result != _abi.READABLE or receive is None or transport._paused or transport._closing:
+        _on_other_shot(transport, context, result, more)
+        return
+    try:
+        data = transport._recv(transport._recv_bytes)
+    except (BlockingIOError, InterruptedError):
+        return
+    except BaseException:
+        context.run(transport._read, result)  # it will meet the error, too
+        return
+    if not data:
+        context.run(transport._end)
+        return
+    try:
+        context.run(receive, data)
+    except (SystemExit, KeyboardInterrupt):
+        raise
+    except BaseException as error:
+        transport._fatal_error(error, "Fatal error: protocol.data_received() call failed.")
+    if len(data) == transport._recv_bytes:
+        transport._grow()
+        transport._read_again(result, context)
+
+
+def _on_other_shot(
+    transport: "SocketTransport", context: contextvars.Context, result: int, more: bool
+) -> None:
     if not more:
         transport._record = None
         if result < 0:
@@ -36,9 +68,11 @@ class SocketTransport(selector_events._SelectorSocketTransport):
     def __init__(self, *arguments: Any, **keywords: Any):
         self._record: Any = None  # the watch
         self._unread = False  # there may be something to read of which no shot will tell
+        self._recv_bytes = _RECV_BYTES
         self._ended = False  # the peer sends no more, and the protocol knows
+        self._data_received: Any = None  # the protocol's method, where it may be called without ceremony
         super().__init__(*arguments, **keywords)
-        self._recv = self._sock.recv
+        self._recv, self._send = self._sock.recv, self._sock.send
 
     def __repr__(self) -> str:
         text = super().__repr__()
@@ -47,6 +81,8 @@ class SocketTransport(selector_events._SelectorSocketTransport):
     def set_protocol(self, protocol: Any) -> None:
         """As asyncio's."""
         self._buffered = isinstance(protocol, protocols.BufferedProtocol)
+        quick = not self._buffered and self._loop is not None and not self._loop._debug
+        self._data_received = protocol.data_received if quick else None
         super().set_protocol(protocol)
 
     # ---- reading ---------------------------------------------------------------------------------------
@@ -86,16 +122,19 @@ class SocketTransport(selector_events._SelectorSocketTransport):
             more = self._read_into_buffer()
         else:
             more = self._read_bytes()
-        if (more or (events & _ENDING and more is not None)) and not self._closing:
-            if self._paused:
-                self._unread = True
-            else:
-                self._loop.call_soon(self._read, events)
+        if more or (events & _ENDING and more is not None):
+            self._read_again(events, None)
+
+    def _read_again(self, events: int, context: Any) -> None:
+        if self._paused:
+            self._unread = True
+        elif not self._closing:
+            self._loop.call_soon(self._read, events, context=context)
 
     def _read_bytes(self) -> Any:
         """Returns whether there may be more; None: not now, and a shot will tell."""
         try:
-            data = self._recv(_RECV_BYTES)
+            data = self._recv(self._recv_bytes)
         except (BlockingIOError, InterruptedError):
             return None
         except (SystemExit, KeyboardInterrupt):
@@ -112,7 +151,13 @@ class SocketTransport(selector_events._SelectorSocketTransport):
             raise
         except BaseException as error:
             self._fatal_error(error, "Fatal error: protocol.data_received() call failed.")
-        return len(data) == _RECV_BYTES
+        full = len(data) == self._recv_bytes
+        if full:
+            self._grow()
+        return full
+
+    def _grow(self) -> None:
+        self._recv_bytes = min(2 * self._recv_bytes, _RECV_BYTES_MOST)
 
     def _read_into_buffer(self) -> Any:
         """The same for protocols that have the buffer."""
@@ -150,6 +195,21 @@ class SocketTransport(selector_events._SelectorSocketTransport):
         self._ended = True
         self._read_ready__on_eof()
 
+    # ---- writing ---------------------------------------------------------------------------------------
+
+    def write(self, data: Any) -> None:
+        """As asyncio's."""
+        if type(data) is bytes and not (self._buffer or self._conn_lost or self._eof or self._empty_waiter):
+            try:
+                sent = self._send(data)
+            except OSError:
+                pass  # nothing was sent; asyncio's own way meets the error, and handles it
+            else:
+                if sent == len(data):
+                    return
+                data = data[sent:]
+        super().write(data)
+
     # ---- ending ----------------------------------------------------------------------------------------
 
     def close(self) -> None:
@@ -171,4 +231,4 @@ class SocketTransport(selector_events._SelectorSocketTransport):
         if record is not None and record.owner is self:
             self._loop._engine.settle(record, self)
         super()._call_connection_lost(error)
-        self._recv = None
+        self._recv = self._send = self._data_received = None
