@@ -26,6 +26,7 @@ Usage: ./build.sh [VERB]
                         with REGEX only the CTest tests whose names match
   check                 format, vet, the public header in every language mode, exported symbols, house style
   bench [ARGUMENT]...   the benchmarks (bench/run.sh)
+  wheel [DIRECTORY]     the Python package with the library in it, as a wheel (build/wheel)
   simulate [SECONDS] [SEED]  seeded programs on the simulated kernel (900 seconds); with SEED that one alone
   mutants               planted errors, each of which the simulator has to find
   fuzz [SECONDS]        the C interface, the engine and the HTTP server under fuzz (300 seconds for each)
@@ -416,6 +417,15 @@ bench() {
     exec bench/run.sh "$@"
 }
 
+# wheel [DIRECTORY]
+wheel() {
+    local directory
+    directory=$(absolute "${1:-$build/wheel}")
+    need python3
+    lib
+    python3 python/build_wheel.py --library "$build/libloop.so" "$directory"
+}
+
 # ---- campaigns: longer than the tests ----------------------------------------------------------------------
 
 simulate() {
@@ -475,6 +485,7 @@ main() {
     test) run_tests "$@" ;;
     check) check ;;
     bench) bench "$@" ;;
+    wheel) wheel "$@" ;;
     simulate) simulate "$@" ;;
     mutants) exec python3 test/mutants.py "$@" ;;
     fuzz) fuzz "$@" ;;

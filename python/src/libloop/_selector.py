@@ -27,12 +27,13 @@ def _descriptor(fileobj: Any) -> int:
 class Watch:
     """A descriptor that is registered, and the request that watches it."""
 
-    __slots__ = ("key", "record", "edge")
+    __slots__ = ("key", "record", "edge", "start")
 
     def __init__(self, key: selectors.SelectorKey):
         self.key = key
         self.record: Any = None
         self.edge = False
+        self.start = 0  # the number of the present request; shots of those before are stale
 
 
 class Selector(selectors.BaseSelector):
@@ -116,9 +117,10 @@ class Selector(selectors.BaseSelector):
 
     def _start(self, watch: Watch, edge: bool = False) -> None:
         watch.edge = edge
+        watch.start += 1
         events = watch.key.events | (_abi.EDGE_TRIGGERED if edge else 0)
         watch.record = self._engine.submit(
-            native.loop_add_fd, self._on_shot, watch, None, 0, watch.key.fd, events
+            native.loop_add_fd, self._on_shot, watch, watch.start, 0, watch.key.fd, events
         )
 
     def _stop(self, watch: Watch) -> None:
@@ -126,9 +128,9 @@ class Selector(selectors.BaseSelector):
         if record is not None and native.loop_remove_fd(self._engine.pointer, record.address) == 0:
             self._engine.settle(record, watch)
 
-    def _on_shot(self, watch: Watch, keep: None, result: int, more: bool) -> None:
-        if watch.record is None:
-            return  # was unregistered
+    def _on_shot(self, watch: Watch, start: int, result: int, more: bool) -> None:
+        if watch.record is None or start != watch.start:
+            return  # was unregistered, or begun anew
         if not more:
             watch.record = None
         if result < 0:
