@@ -12,7 +12,6 @@ import errno
 import mmap
 import os
 import signal
-import socket
 import threading
 import warnings
 import weakref
@@ -76,7 +75,7 @@ class Engine:
         self._fetched: Any = iter(())  # of the present turn, those that were not called for yet
         self._interrupted = False  # a turn has begun: there may be completions in _done and _fetched
         self._postponed: list = []
-        self._signals: Any = None  # the two ends of a socket pair, see wake_on_signals
+        self._signals: Any = None  # the two ends of a pipe, see wake_on_signals
         self._wakeup_fd_before = -1
         _engines.add(self)
 
@@ -213,18 +212,22 @@ class Engine:
 
     def wake(self) -> None:
         """Makes the present wait, or the next one, return. Any thread may."""
-        native.loop_stop(self.pointer)
+        code = native.loop_stop(self.pointer)
+        if code:
+            self.refuse(code)
 
     def wake_on_signals(self) -> None:
         """From now on a signal with a handler in Python ends the wait. For the main thread."""
         if self._signals is None:
-            self._signals = socket.socketpair()
-            for end in self._signals:
-                end.setblocking(False)
-            self.submit(
-                native.loop_add_fd, _drain, self._signals[0], None, 0, self._signals[0].fileno(), _abi.READABLE
-            )
-        self._wakeup_fd_before = signal.set_wakeup_fd(self._signals[1].fileno(), warn_on_full_buffer=False)
+            reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+            try:
+                self.submit(native.loop_add_fd, _drain, reader, None, 0, reader, _abi.READABLE)
+            except BaseException:
+                os.close(reader)
+                os.close(writer)
+                raise
+            self._signals = reader, writer
+        self._wakeup_fd_before = signal.set_wakeup_fd(self._signals[1], warn_on_full_buffer=False)
 
     def ignore_signals(self) -> None:
         """The opposite."""
@@ -254,14 +257,18 @@ class Engine:
             self.pointer = pointer
             raise RuntimeError("the loop is running in another thread")
         _engines.discard(self)
-        for end in self._signals or ():
-            end.close()
+        self._close_signals()
         if code < 0:
             return  # a forked child, or a loop that an internal error broke: its requests stay as they are
         try:
             self._catch_up()
         finally:
             self._complete_rest()
+
+    def _close_signals(self) -> None:
+        ends, self._signals = self._signals, None
+        for end in ends or ():
+            os.close(end)
 
     def _complete_rest(self) -> None:
         for record in list(self._records.values()):
@@ -296,12 +303,13 @@ class Engine:
             _warn(f"unclosed loop {self!r}", ResourceWarning, source=self)
             pointer, self.pointer = self.pointer, None
             native.loop_deinit(pointer)
+            self._close_signals()
 
 
-def _drain(receiver: socket.socket, keep: None, result: int, more: bool) -> None:
+def _drain(reader: int, keep: None, result: int, more: bool) -> None:
     """The bytes that signals wrote have done their work by coming."""
     try:
-        while more and receiver.recv(4096):
+        while more and os.read(reader, 4096):
             pass
     except BlockingIOError:
         pass

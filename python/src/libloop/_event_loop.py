@@ -232,7 +232,7 @@ class EventLoop(FileOperations, asyncio.SelectorEventLoop):
 
     def _write_to_self(self) -> None:
         """Ends the wait; for other threads. Once is enough until the loop has seen it."""
-        if not self._woken:
+        if not self._woken and self._engine.pointer is not None:
             self._woken = True
             self._engine.wake()
 

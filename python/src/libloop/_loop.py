@@ -167,9 +167,9 @@ class _Running:
         loop = self._loop
         if loop._running:
             raise RuntimeError("the loop is running already")
-        loop._running = True
         if threading.current_thread() is threading.main_thread():
             loop._engine.wake_on_signals()
+        loop._running = True
 
     def __exit__(self, *exception: Any) -> None:
         loop = self._loop
