@@ -295,7 +295,8 @@ c_test() {
 run_tests() {
     local regex=${1:-}
     need cmake ninja-build gcc g++ libc6-dev libcmocka-dev python3 strace binutils git pkg-config curl wrk \
-        libglib2.0-dev spin python3-venv python3-aiohttp libpython3-testsuite
+        libglib2.0-dev spin python3-venv python3-aiohttp
+    need "libpython$(/usr/bin/python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])')-testsuite"
     if [[ ! $regex ]]; then
         step "go vet" go vet ./...
         go_test go

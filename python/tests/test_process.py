@@ -15,7 +15,7 @@ class ProcessTest(unittest.TestCase):
         """Runs a program and compares what it prints, and its exit status; its errors have to be empty."""
         result = subprocess.run(
             [sys.executable, "-W", "ignore::DeprecationWarning", "-c", textwrap.dedent(program)],
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=seconds,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=seconds, cwd="/",
         )
         self.assertEqual((result.stdout, result.stderr, result.returncode), (output, "", status))
 
@@ -141,7 +141,7 @@ class ProcessTest(unittest.TestCase):
     def test_a_loop_that_was_not_closed_is_told_of(self):
         result = subprocess.run(
             [sys.executable, "-W", "always", "-c", "import libloop; loop = libloop.Loop(); del loop; print('x')"],
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=60,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=60, cwd="/",
         )
         self.assertEqual(result.stdout, "x\n")
         self.assertIn("ResourceWarning: unclosed loop", result.stderr)
@@ -149,7 +149,7 @@ class ProcessTest(unittest.TestCase):
     def test_a_missing_library_is_explained(self):
         result = subprocess.run(
             [sys.executable, "-c", "import os; os.environ['LIBLOOP_LIBRARY'] = '/nonexistent'; import libloop"],
-            stderr=subprocess.PIPE, text=True, timeout=60,
+            stderr=subprocess.PIPE, text=True, timeout=60, cwd="/",
         )
         self.assertIn("LIBLOOP_LIBRARY", result.stderr.splitlines()[-1])
 
