@@ -1,6 +1,7 @@
 """What libloop's asyncio loop has beyond asyncio's tests, which cpython_suite.py runs."""
 
 import asyncio
+import errno
 import gc
 import os
 import selectors
@@ -53,6 +54,49 @@ class FilesTest(unittest.TestCase):
             return await asyncio.gather(*[loop.read_file(f"{self.path}{n}") for n in range(200)])
 
         self.assertEqual(run(main()), [b"%d" % n for n in range(200)])
+
+    def test_reads_of_cached_files_let_others_run(self):
+        async def main():
+            loop = asyncio.get_running_loop()
+            turns, done = [], False
+
+            async def count():
+                while not done:
+                    turns.append(1)
+                    await asyncio.sleep(0)
+
+            await loop.write_file(self.path, b"data")
+            task = asyncio.ensure_future(count())
+            for _ in range(1000):
+                self.assertEqual(await loop.read_file(self.path), b"data")
+            done = True
+            await task
+            return len(turns)
+
+        self.assertGreater(run(main()), 20)
+
+    def test_with_and_without_the_short_way(self):
+        """Files that are read at once, and by the library."""
+        async def main():
+            loop = asyncio.get_running_loop()
+            paths = [__file__, "/proc/self/cmdline", "/dev/null", "/nonexistent", "/etc", "a\0b", "/etc/passwd"]
+            short = await asyncio.gather(*map(loop.read_file, paths), return_exceptions=True)
+            loop._cached.read = lambda name: (-1, 0, None)
+            library = await asyncio.gather(*map(loop.read_file, paths), return_exceptions=True)
+            return list(map(repr, short)), list(map(repr, library))
+
+        short, library = run(main())
+        self.assertEqual(short, library)
+
+    def test_a_fifo_is_refused_at_once(self):
+        os.mkfifo(self.path)
+
+        async def main():
+            with self.assertRaises(OSError) as seen:
+                await asyncio.wait_for(asyncio.get_running_loop().read_file(self.path), 60)
+            return seen.exception.errno
+
+        self.assertEqual(run(main()), errno.ESPIPE)
 
     def test_parts(self):
         async def main():

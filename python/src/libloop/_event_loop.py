@@ -79,6 +79,7 @@ class EventLoop(FileOperations, asyncio.SelectorEventLoop):
 
     def __init__(self, backend: Optional[str] = None):
         self._engine = Engine(backend)
+        self._init_files()
         self._woken = False
         self._timer_numbers = itertools.count()
         self._wakeup_fd_before: Optional[int] = None
