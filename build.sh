@@ -28,6 +28,7 @@ Usage: ./build.sh [VERB]
                         binary interface (capi/abi.xml), the size of the library, house style
   abi                   record the binary interface as it is now (after an addition)
   bench [ARGUMENT]...   the benchmarks (bench/run.sh)
+  wheel [DIRECTORY]     the Python package with the library in it, as a wheel (build/wheel)
   simulate [SECONDS] [SEED]  seeded programs on the simulated kernel (900 seconds); with SEED that one alone
   mutants               planted errors, each of which the simulator has to find
   fuzz [SECONDS]        the C interface, the engine and the HTTP server under fuzz (300 seconds for each)
@@ -316,7 +317,8 @@ c_test() {
 run_tests() {
     local regex=${1:-}
     need cmake ninja-build gcc g++ libc6-dev libcmocka-dev python3 strace binutils git pkg-config curl wrk \
-        libglib2.0-dev spin doctest-dev
+        libglib2.0-dev spin doctest-dev python3-venv python3-aiohttp
+    need "libpython$(/usr/bin/python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])')-testsuite"
     if [[ ! $regex ]]; then
         step "go vet" go vet ./...
         go_test go
@@ -477,6 +479,15 @@ bench() {
     exec bench/run.sh "$@"
 }
 
+# wheel [DIRECTORY]
+wheel() {
+    local directory
+    directory=$(absolute "${1:-$build/wheel}")
+    need python3
+    lib
+    python3 python/build_wheel.py --library "$build/libloop.so" "$directory"
+}
+
 # ---- campaigns: longer than the tests ----------------------------------------------------------------------
 
 simulate() {
@@ -550,6 +561,7 @@ main() {
     test) run_tests "$@" ;;
     check) check ;;
     bench) bench "$@" ;;
+    wheel) wheel "$@" ;;
     simulate) simulate "$@" ;;
     mutants) exec python3 test/mutants.py "$@" ;;
     fuzz) fuzz "$@" ;;

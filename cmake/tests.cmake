@@ -99,6 +99,8 @@ endif()
 add_test(NAME header_rebuild COMMAND "${CMAKE_CURRENT_SOURCE_DIR}/test/header_rebuild.sh")
 set_tests_properties(header_rebuild PROPERTIES TIMEOUT 300)
 
+include(cmake/python.cmake)
+
 # ---- soak ----------------------------------------------------------------------------------------------
 
 # Ten seconds of what `test/soak/run.sh` does for as long as one likes, and five of idleness.

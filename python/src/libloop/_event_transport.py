@@ -1,0 +1,234 @@
+"""Stream sockets of the asyncio event loop.
+
+asyncio's own transport does the writing and ending. Reading is different: one watch of the library lasts as
+long as the connection, tells of changes only, and calls the protocol from within the harvest, without a
+handle in between. To pause costs nothing: what is told meanwhile is remembered.
+"""
+
+import contextvars
+from asyncio import protocols, selector_events
+from typing import Any
+
+from . import _abi
+from ._library import native
+
+# Bytes asked for by one receive: more, up to the most, for a connection on which they all come. A buffer of
+# the most for each message would cost more than the message does: such memory is mapped for each, and zeroed.
+_RECV_BYTES = 32 * 1024
+_RECV_BYTES_MOST = 256 * 1024
+_ENDING = _abi.HANGUP | _abi.ERROR
+
+
+def _on_shot(transport: "SocketTransport", context: contextvars.Context, result: int, more: bool) -> None:
+    """A change, most often: something has come, all of which is read at once and given to a protocol."""
+    receive = transport._data_received
+    if result != _abi.READABLE or receive is None or transport._paused or transport._closing:
+        _on_other_shot(transport, context, result, more)
+        return
+    try:
+        data = transport._recv(transport._recv_bytes)
+    except (BlockingIOError, InterruptedError):
+        return
+    except BaseException:
+        context.run(transport._read, result)  # it will meet the error, too
+        return
+    if not data:
+        context.run(transport._end)
+        return
+    try:
+        context.run(receive, data)
+    except (SystemExit, KeyboardInterrupt):
+        raise
+    except BaseException as error:
+        transport._fatal_error(error, "Fatal error: protocol.data_received() call failed.")
+    if len(data) == transport._recv_bytes:
+        transport._grow()
+        transport._read_again(result, context)
+
+
+def _on_other_shot(
+    transport: "SocketTransport", context: contextvars.Context, result: int, more: bool
+) -> None:
+    if not more:
+        transport._record = None
+        if result < 0:
+            if transport._closing:
+                return
+            result = _abi.ERROR
+    loop = transport._loop
+    if loop is not None and loop._debug:
+        loop.call_soon(transport._read, result, context=context)  # there slow callbacks are told of
+    else:
+        context.run(transport._read, result)
+
+
+class SocketTransport(selector_events._SelectorSocketTransport):
+    """A connection."""
+
+    def __init__(self, *arguments: Any, **keywords: Any):
+        self._record: Any = None  # the watch
+        self._unread = False  # there may be something to read of which no shot will tell
+        self._recv_bytes = _RECV_BYTES
+        self._ended = False  # the peer sends no more, and the protocol knows
+        self._data_received: Any = None  # the protocol's method, where it may be called without ceremony
+        super().__init__(*arguments, **keywords)
+        self._recv, self._send = self._sock.recv, self._sock.send
+
+    def __repr__(self) -> str:
+        text = super().__repr__()
+        return text.replace("read=idle", "read=polling") if self._record and self.is_reading() else text
+
+    def set_protocol(self, protocol: Any) -> None:
+        """As asyncio's."""
+        self._buffered = isinstance(protocol, protocols.BufferedProtocol)
+        quick = not self._buffered and self._loop is not None and not self._loop._debug
+        self._data_received = protocol.data_received if quick else None
+        super().set_protocol(protocol)
+
+    # ---- reading ---------------------------------------------------------------------------------------
+
+    def _add_reader(self, fd: int, callback: Any, *arguments: Any) -> None:
+        """Called when reading begins."""
+        if not self.is_reading() or self._ended:
+            return
+        if self._record is None:
+            self._record = self._loop._engine.submit(
+                native.loop_add_fd, _on_shot, self, contextvars.copy_context(), 0,
+                fd, _abi.READABLE | _abi.EDGE_TRIGGERED,
+            )
+        elif self._unread:
+            self._unread = False
+            self._loop.call_soon(self._read, _ENDING)
+
+    def pause_reading(self) -> None:
+        """As asyncio's."""
+        if self.is_reading():
+            self._paused = True
+
+    def resume_reading(self) -> None:
+        """As asyncio's."""
+        if not self._closing and self._paused:
+            self._paused = False
+            self._add_reader(self._sock_fd, None)
+
+    def _read(self, events: int) -> None:
+        """Reads once. As long as more may be there of which no shot will tell, it is called again."""
+        if self._closing or self._ended:
+            return
+        if self._paused:
+            self._unread = True
+            return
+        if self._buffered:
+            more = self._read_into_buffer()
+        else:
+            more = self._read_bytes()
+        if more or (events & _ENDING and more is not None):
+            self._read_again(events, None)
+
+    def _read_again(self, events: int, context: Any) -> None:
+        if self._paused:
+            self._unread = True
+        elif not self._closing:
+            self._loop.call_soon(self._read, events, context=context)
+
+    def _read_bytes(self) -> Any:
+        """Returns whether there may be more; None: not now, and a shot will tell."""
+        try:
+            data = self._recv(self._recv_bytes)
+        except (BlockingIOError, InterruptedError):
+            return None
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as error:
+            self._fatal_error(error, "Fatal read error on socket transport")
+            return None
+        if not data:
+            self._end()
+            return None
+        try:
+            self._protocol.data_received(data)
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as error:
+            self._fatal_error(error, "Fatal error: protocol.data_received() call failed.")
+        full = len(data) == self._recv_bytes
+        if full:
+            self._grow()
+        return full
+
+    def _grow(self) -> None:
+        self._recv_bytes = min(2 * self._recv_bytes, _RECV_BYTES_MOST)
+
+    def _read_into_buffer(self) -> Any:
+        """The same for protocols that have the buffer."""
+        try:
+            buffer = self._protocol.get_buffer(-1)
+            size = len(buffer)
+            if not size:
+                raise RuntimeError("get_buffer() returned an empty buffer")
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as error:
+            self._fatal_error(error, "Fatal error: protocol.get_buffer() call failed.")
+            return None
+        try:
+            count = self._sock.recv_into(buffer)
+        except (BlockingIOError, InterruptedError):
+            return None
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as error:
+            self._fatal_error(error, "Fatal read error on socket transport")
+            return None
+        if not count:
+            self._end()
+            return None
+        try:
+            self._protocol.buffer_updated(count)
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as error:
+            self._fatal_error(error, "Fatal error: protocol.buffer_updated() call failed.")
+        return count == size
+
+    def _end(self) -> None:
+        self._ended = True
+        self._read_ready__on_eof()
+
+    # ---- writing ---------------------------------------------------------------------------------------
+
+    def write(self, data: Any) -> None:
+        """As asyncio's."""
+        if type(data) is bytes and not (self._buffer or self._conn_lost or self._eof or self._empty_waiter):
+            try:
+                sent = self._send(data)
+            except OSError:
+                pass  # nothing was sent; asyncio's own way meets the error, and handles it
+            else:
+                if sent == len(data):
+                    return
+                data = data[sent:]
+        super().write(data)
+
+    # ---- ending ----------------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """As asyncio's."""
+        super().close()
+        self._remove_watch()
+
+    def _force_close(self, error: Any) -> None:
+        super()._force_close(error)
+        self._remove_watch()
+
+    def _remove_watch(self) -> None:
+        if self._record is not None and not self._loop.is_closed():
+            native.loop_remove_fd(self._loop._engine.pointer, self._record.address)
+
+    def _call_connection_lost(self, error: Any) -> None:
+        """Before the socket is closed nothing may be in flight on it."""
+        record = self._record
+        if record is not None and record.owner is self:
+            self._loop._engine.settle(record, self)
+        super()._call_connection_lost(error)
+        self._recv = self._send = self._data_received = None

@@ -1,0 +1,178 @@
+"""The plain loop: operations with callbacks, or awaited in coroutines, without asyncio."""
+
+import math
+import socket
+import threading
+from collections import deque
+from typing import Any, Callable, Coroutine, Optional
+
+from ._engine import Engine
+from ._library import native
+from ._loop_files import Files
+from ._loop_sockets import Sockets
+from ._operation import Operation, Task, complete
+from ._work import submit_work, work_outcome
+
+
+def to_ns(seconds: Optional[float]) -> int:
+    """Seconds as the library takes a deadline: at least a nanosecond; 0 is none."""
+    if seconds is None:
+        return 0
+    return min(max(1, math.ceil(seconds * 1e9)), 2**62)
+
+
+class Loop(Files, Sockets):
+    """A loop of libloop. Use it in a with statement, or close it.
+
+    backend           "auto", "io_uring" or "epoll"; None: what the environment variable LIBLOOP_BACKEND says.
+    blocking_threads  Most threads for blocking work; 0: the library's default.
+
+    Any thread may start and cancel operations; one at a time may run the loop. Callbacks run in `run`, never
+    inside the call that starts something. An exception in one passes out of `run`; the completions that it
+    kept from being delivered come first when the loop is run again.
+    """
+
+    def __init__(self, *, backend: Optional[str] = None, blocking_threads: int = 0):
+        self._engine = Engine(backend, blocking_threads)
+        self._tasks: set = set()
+        self._posts: deque = deque()
+        self._running = False
+        self._stopped = False
+
+    def __enter__(self) -> "Loop":
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        self.close()
+
+    @property
+    def backend(self) -> str:
+        """The backend in use: "io_uring" or "epoll"."""
+        return self._engine.backend
+
+    @property
+    def pending(self) -> int:
+        """The number of operations in flight, and of posts that wait."""
+        return self._engine.pending + len(self._posts)
+
+    def _start(self, function: Any, finish: Any, keep: Any, callback: Any, timeout: Optional[float],
+               *arguments: Any) -> Operation:
+        operation = Operation(self, finish, callback)
+        operation._record = self._engine.submit(
+            function, complete, operation, keep, to_ns(timeout), *arguments
+        )
+        return operation
+
+    # ---- running ---------------------------------------------------------------------------------------
+
+    def run(self, main: Optional[Coroutine] = None) -> Any:
+        """Runs until nothing is pending, or `stop`; with a coroutine, until that has ended, and returns
+        what it returns. Ctrl-C raises KeyboardInterrupt here."""
+        task = self.spawn(main) if main is not None else None
+        with _Running(self):
+            while not self._stopped and not (task.done() if task else self.pending == 0):
+                if task and self.pending == 0:
+                    raise RuntimeError("the coroutine waits for something that nothing will end")
+                self._turn(-1)
+            self._stopped = False
+        return task.result() if task and task.done() else None
+
+    def run_once(self, timeout: Optional[float] = None) -> int:
+        """Runs one turn; waits for at most `timeout` seconds. Returns the number of completions."""
+        with _Running(self):
+            if self.pending == 0:
+                return 0
+            return self._turn(-1 if timeout is None else max(0, math.ceil(timeout * 1e9)))
+
+    def _turn(self, timeout_ns: int) -> int:
+        count = self._engine.turn(0 if self._posts else timeout_ns)
+        for _ in range(len(self._posts)):
+            function, arguments = self._posts.popleft()
+            count += 1
+            function(*arguments)
+        return count
+
+    def stop(self) -> None:
+        """Makes `run` return soon; what is pending stays so. Any thread may, and callbacks."""
+        self._stopped = True
+        self._engine.wake()
+
+    def post(self, function: Callable, *arguments: Any) -> None:
+        """Calls a function in a turn of the loop. Any thread may; those of one thread are in order."""
+        if self._engine.pointer is None:
+            raise RuntimeError("the loop is closed")
+        self._posts.append((function, arguments))
+        self._engine.wake()
+
+    def close(self) -> None:
+        """Ends the loop. What is in flight is cancelled, and completes before this returns; work that a
+        thread is at cannot be cancelled, and is waited for. May be repeated."""
+        if self._running:
+            raise RuntimeError("the loop is running")
+        self._engine.close()
+        for task in list(self._tasks):
+            task._coroutine.close()
+        self._tasks.clear()
+
+    # ---- coroutines, ticks, timers, work ---------------------------------------------------------------
+
+    def spawn(self, coroutine: Coroutine, *, callback: Any = None) -> Task:
+        """Runs a coroutine beside others, from the next turn on. Result: what it returns."""
+        task = Task(self, coroutine, callback)
+        try:
+            self.next_tick(lambda tick: task._step())
+        except BaseException:
+            self._tasks.discard(task)
+            coroutine.close()
+            raise
+        return task
+
+    def next_tick(self, callback: Any = None) -> Operation:
+        """Completes in the next turn. Ticks of one thread keep their order."""
+        return self._start(native.loop_on_next_tick, None, None, callback, None)
+
+    def sleep(self, seconds: float, *, callback: Any = None) -> Operation:
+        """Completes after so many seconds, never early."""
+        return self._start(native.loop_timer_start, None, None, callback, None, _delay(seconds), 0)
+
+    def timer(self, delay: float, period: float, callback: Any) -> Operation:
+        """Calls back after `delay` seconds and then every `period` seconds, until it is cancelled."""
+        return self._start(native.loop_timer_start, None, None, callback, None,
+                           _delay(delay), to_ns(period))
+
+    def work(self, function: Callable, *arguments: Any, callback: Any = None) -> Operation:
+        """Calls a function on another thread. Result: what it returns; or raises what it raises."""
+        operation = Operation(self, work_outcome, callback)
+        submit_work(self._engine, operation, function, arguments)
+        return operation
+
+    def getaddrinfo(self, host: Any, port: Any, family: int = 0, type: int = 0, proto: int = 0,
+                    flags: int = 0, *, callback: Any = None) -> Operation:
+        """Looks up addresses on another thread, as socket.getaddrinfo."""
+        return self.work(socket.getaddrinfo, host, port, family, type, proto, flags, callback=callback)
+
+
+def _delay(seconds: float) -> int:
+    return min(max(0, math.ceil(seconds * 1e9)), 2**63)
+
+
+class _Running:
+    """One run of a loop: refuses a second, and lets signals end the wait in the main thread."""
+
+    def __init__(self, loop: Loop):
+        self._loop = loop
+        self._watch: Any = None
+
+    def __enter__(self) -> None:
+        loop = self._loop
+        if loop._running:
+            raise RuntimeError("the loop is running already")
+        if threading.current_thread() is threading.main_thread():
+            loop._engine.wake_on_signals()
+        loop._running = True
+
+    def __exit__(self, *exception: Any) -> None:
+        loop = self._loop
+        loop._running = False
+        if threading.current_thread() is threading.main_thread():
+            loop._engine.ignore_signals()

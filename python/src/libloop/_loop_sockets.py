@@ -1,0 +1,88 @@
+"""Operations on sockets, for the plain loop. They take Python's sockets, blocking or not."""
+
+import socket
+from typing import Any, Optional
+
+from . import _abi, _addresses
+from ._buffers import readable, writable
+from ._library import native
+from ._loop_files import bytes_read
+from ._operation import Operation
+
+
+def _accepted(result: int, keep: Any) -> socket.socket:
+    return socket.socket(fileno=result)
+
+
+def _received_from(result: int, keep: Any) -> Any:
+    target, storage = keep
+    return bytes_read(result, target), storage.address()
+
+
+class Sockets:
+    """Methods of Loop. `callback` is called with the operation; `timeout` is in seconds, None: no limit.
+    A socket must stay open until what it is used for has completed, or be closed with close_fd."""
+
+    def accept(self, sock: socket.socket, *, many: bool = False, callback: Any = None,
+               timeout: Optional[float] = None) -> Operation:
+        """Accepts a connection; with `many`, one after the other until it is cancelled. Result: a socket."""
+        flags = _abi.MULTISHOT if many else 0
+        return self._start(native.loop_accept, _accepted, None, callback, timeout,
+                           sock.fileno(), None, None, flags)
+
+    def connect(self, sock: socket.socket, address: Any, *, callback: Any = None,
+                timeout: Optional[float] = None) -> Operation:
+        """Connects to an address, in which the host is a number."""
+        raw = _addresses.encode(sock.family, address)
+        return self._start(native.loop_connect, None, raw, callback, timeout, sock.fileno(), raw, len(raw))
+
+    def recv(self, sock: socket.socket, into: Any, flags: int = 0, *, callback: Any = None,
+             timeout: Optional[float] = None) -> Operation:
+        """Receives: `into` a number for bytes, or into a writable buffer for their number. Nothing: the peer
+        sends no more."""
+        if type(into) is int:
+            target = bytes(into)
+            return self._start(native.loop_recv, bytes_read, target, callback, timeout,
+                               sock.fileno(), target, into, flags)
+        keep, address, size = writable(into)
+        return self._start(native.loop_recv, None, keep, callback, timeout,
+                           sock.fileno(), address, size, flags)
+
+    def recvfrom(self, sock: socket.socket, size: int, flags: int = 0, *, callback: Any = None,
+                 timeout: Optional[float] = None) -> Operation:
+        """Receives a datagram. Result: its bytes and the address that sent it."""
+        target = bytes(size)
+        storage, address, length = _addresses.Storage.make()
+        return self._start(native.loop_recvfrom, _received_from, (target, storage), callback, timeout,
+                           sock.fileno(), target, size, flags, address, length)
+
+    def send(self, sock: socket.socket, data: Any, flags: int = 0, *, callback: Any = None,
+             timeout: Optional[float] = None) -> Operation:
+        """Sends. Result: the number of bytes, which may be fewer."""
+        keep, address, size = readable(data)
+        return self._start(native.loop_send, None, keep, callback, timeout,
+                           sock.fileno(), address, size, flags)
+
+    def sendall(self, sock: socket.socket, data: Any, *, callback: Any = None,
+                timeout: Optional[float] = None) -> Operation:
+        """Sends everything. Sends on one socket keep their order. A smaller result: it ended early."""
+        return self.send(sock, data, _abi.SEND_ALL, callback=callback, timeout=timeout)
+
+    def sendto(self, sock: socket.socket, data: Any, address: Any, *, callback: Any = None,
+               timeout: Optional[float] = None) -> Operation:
+        """Sends a datagram to an address. Result: the number of bytes."""
+        keep, place, size = readable(data)
+        raw = _addresses.encode(sock.family, address)
+        return self._start(native.loop_sendto, None, (keep, raw), callback, timeout,
+                           sock.fileno(), place, size, 0, raw, len(raw))
+
+    def sendfile(self, sock: socket.socket, in_fd: int, offset: int, size: int, *, callback: Any = None,
+                 timeout: Optional[float] = None) -> Operation:
+        """Sends a part of a file. Result: the number of bytes; 0: at its end."""
+        return self._start(native.loop_sendfile, None, None, callback, timeout,
+                           sock.fileno(), in_fd, offset, size, 0)
+
+    def shutdown(self, sock: socket.socket, how: int, *, callback: Any = None,
+                 timeout: Optional[float] = None) -> Operation:
+        """Shuts down one or both directions, after what was sent before."""
+        return self._start(native.loop_shutdown, None, None, callback, timeout, sock.fileno(), how)
