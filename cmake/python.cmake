@@ -13,7 +13,8 @@ set(python_environment
 
 # add_python_test(NAME BACKEND SCRIPT ARGUMENT...)
 function(add_python_test name backend script)
-    add_test(NAME ${name} COMMAND "${LOOP_PYTHON}" "${CMAKE_CURRENT_SOURCE_DIR}/python/tests/${script}" ${ARGN})
+    add_test(NAME ${name} COMMAND
+        "${LOOP_PYTHON}" "${CMAKE_CURRENT_SOURCE_DIR}/python/tests/${script}" ${ARGN})
     set_tests_properties(${name} PROPERTIES
         SKIP_RETURN_CODE 77 TIMEOUT 300 ENVIRONMENT "${python_environment};LIBLOOP_BACKEND=${backend}")
 endfunction()
