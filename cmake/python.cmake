@@ -28,6 +28,6 @@ foreach(backend IN ITEMS io_uring epoll)
     endforeach()
     # The modules that put the loop to work; cpython_suite.py without arguments runs all.
     add_python_test(python.cpython.${backend} ${backend} cpython_suite.py
-        test_events test_sock_lowlevel test_sendfile test_server test_buffered_proto test_streams
-        test_unix_events test_sslproto)
+        test_events test_sock_lowlevel test_sendfile test_server test_buffered_proto test_streams)
 endforeach()
+add_python_test(python.cpython_more auto cpython_suite.py test_unix_events test_sslproto)

@@ -329,8 +329,8 @@ class LoopTest(unittest.TestCase):
         self.assertEqual(cancelled, [True])
 
     def test_ctrl_c_loses_nothing(self):
-        """With asyncio's handler of Ctrl-C out of the way it is raised in the loop: mostly where that waits, when
-        completions may have been fetched already."""
+        """With asyncio's handler of Ctrl-C out of the way it is raised in the loop: mostly where that waits,
+        when completions may have been fetched already."""
         loop = libloop.new_event_loop()
         got = interrupts = 0
         pairs = [socket.socketpair() for _ in range(20)]
