@@ -13,7 +13,8 @@ set(python_environment
 
 # add_python_test(NAME BACKEND SCRIPT ARGUMENT...)
 function(add_python_test name backend script)
-    add_test(NAME ${name} COMMAND "${LOOP_PYTHON}" "${CMAKE_CURRENT_SOURCE_DIR}/python/tests/${script}" ${ARGN})
+    add_test(NAME ${name} COMMAND
+        "${LOOP_PYTHON}" "${CMAKE_CURRENT_SOURCE_DIR}/python/tests/${script}" ${ARGN})
     set_tests_properties(${name} PROPERTIES
         SKIP_RETURN_CODE 77 TIMEOUT 300 ENVIRONMENT "${python_environment};LIBLOOP_BACKEND=${backend}")
 endfunction()
@@ -27,6 +28,6 @@ foreach(backend IN ITEMS io_uring epoll)
     endforeach()
     # The modules that put the loop to work; cpython_suite.py without arguments runs all.
     add_python_test(python.cpython.${backend} ${backend} cpython_suite.py
-        test_events test_sock_lowlevel test_sendfile test_server test_buffered_proto test_streams
-        test_unix_events test_sslproto)
+        test_events test_sock_lowlevel test_sendfile test_server test_buffered_proto test_streams)
 endforeach()
+add_python_test(python.cpython_more auto cpython_suite.py test_unix_events test_sslproto)

@@ -3,9 +3,10 @@
 
 Usage: build_wheel.py [--library FILE] [DIRECTORY]
 
-It is also the build backend of pyproject.toml, and needs no other package and no network. The library is the one
-given, or that of LIBLOOP_LIBRARY, or build/libloop.so of the source tree, which ../build.sh makes. The platform in
-the name of the wheel says which version of glibc the library asks for. Equal inputs give equal bytes.
+It is also the build backend of pyproject.toml, and needs no other package and no network. The library is the
+one given, or that of LIBLOOP_LIBRARY, or build/libloop.so of the source tree, which ../build.sh makes. The
+platform in the name of the wheel says which version of glibc the library asks for. Equal inputs give equal
+bytes.
 """
 
 import argparse

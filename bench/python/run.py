@@ -1,6 +1,6 @@
 """Event loops for Python beside each other: libloop on both backends, asyncio's own, and uvloop.
 
-Usage: run.py [--rounds N] [--scale FACTOR] [--loops NAME ...] [WORKLOAD ...]
+Usage: run.py [--rounds N] [--scale FACTOR] [--cold] [--loops NAME ...] [WORKLOAD ...]
 
 Each measurement is a process of its own. Rounds alternate between the loops, so that what else the machine
 does falls on all of them. Printed: the median, and in brackets the smallest and largest, of the processor
@@ -43,21 +43,23 @@ def processor_seconds():
     return usage.ru_utime + usage.ru_stime
 
 
-def measure(loop_name, workload, scale):
+def measure(loop_name, workload, scale, cold):
     """Runs a workload in this process; prints seconds and processor seconds per operation."""
     function, count, context = WORKLOADS[workload]
     count = max(1000, int(count * scale) // 1000 * 1000)
     with context() as prepared, asyncio.Runner(loop_factory=lambda: make_loop(loop_name)) as runner:
-        runner.run(function(1000, prepared))  # warm
+        if not cold:
+            runner.run(function(1000, prepared))
         began, processor_began = time.perf_counter(), processor_seconds()
         runner.run(function(count, prepared))
         seconds, processor = time.perf_counter() - began, processor_seconds() - processor_began
     print(json.dumps([seconds / count, processor / count]))
 
 
-def one(loop_name, workload, scale):
+def one(loop_name, workload, scale, cold):
     """A measurement in a process of its own."""
     command = [sys.executable, __file__, "--measure", loop_name, "--scale", str(scale), workload]
+    command += ["--cold"] if cold else []
     return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
 
 
@@ -67,21 +69,17 @@ def spread(values, digits=2):
     return f"{middle:.{digits}f} ({low:.{digits}f}-{high:.{digits}f})"
 
 
-def compare(workload, loops, rounds, scale):
+def compare(workload, loops, rounds, scale, cold):
     """Measures the loops in turns and prints their rows of the table."""
     results = {name: [] for name in loops}
     for _ in range(rounds):
         for name in loops:
-            results[name].append(one(name, workload, scale))
+            results[name].append(one(name, workload, scale, cold))
     for name in loops:
         wall = [seconds for seconds, _ in results[name]]
         processor = [seconds * 1e6 for _, seconds in results[name]]
-        ratios = "1"
-        if name != loops[0]:
-            pairs = list(zip(results[loops[0]], results[name]))
-            ratios = (f"{spread([a[1] / b[1] for a, b in pairs])} | {spread([a[0] / b[0] for a, b in pairs])}")
-        else:
-            ratios = "1 | 1"
+        pairs = list(zip(results[loops[0]], results[name]))
+        ratios = " | ".join(spread([first[part] / this[part] for first, this in pairs]) for part in (1, 0))
         rate = 1 / statistics.median(wall)
         print(f"| {workload} | {name} | {spread(processor)} | {rate:,.0f} | {ratios} |", flush=True)
 
@@ -91,12 +89,13 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--scale", type=float, default=1)
+    parser.add_argument("--cold", action="store_true", help="without a run before that warms up")
     parser.add_argument("--loops", nargs="+", choices=LOOPS, default=LOOPS)
     parser.add_argument("--measure", metavar="LOOP", help=argparse.SUPPRESS)
     parser.add_argument("workloads", nargs="*", default=[])
     arguments = parser.parse_args()
     if arguments.measure:
-        measure(arguments.measure, arguments.workloads[0], arguments.scale)
+        measure(arguments.measure, arguments.workloads[0], arguments.scale, arguments.cold)
         return
     loops = list(arguments.loops)
     if "uvloop" in loops and importlib.util.find_spec("uvloop") is None:
@@ -105,7 +104,7 @@ def main():
     print("| workload | loop | processor time, µs | per second | times less processor | times faster |")
     print("|---|---|---|---|---|---|")
     for workload in arguments.workloads or WORKLOADS:
-        compare(workload, loops, arguments.rounds, arguments.scale)
+        compare(workload, loops, arguments.rounds, arguments.scale, arguments.cold)
 
 
 if __name__ == "__main__":

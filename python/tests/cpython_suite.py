@@ -43,6 +43,9 @@ _FORK = "makes a loop in a forked child, where the library refuses"
 EXCLUDED = {
     "test_events.TestCGetEventLoop.test_get_event_loop_new_process": _FORK,
     "test_events.TestPyGetEventLoop.test_get_event_loop_new_process": _FORK,
+    "test_unix_events.TestFork.test_fork_asyncio_run": _FORK,  # from CPython 3.12 on
+    "test_unix_events.TestFork.test_fork_asyncio_subprocess": _FORK,
+    "test_unix_events.TestFork.test_fork_not_share_event_loop": _FORK,
 }
 
 
@@ -100,7 +103,8 @@ def main() -> int:
     suite = unittest.TestSuite()
     for name in arguments.modules:
         module = importlib.import_module(f"test.test_asyncio.{name}")
-        tests = [test for test in flatten(unittest.defaultTestLoader.loadTestsFromModule(module)) if wanted(test)]
+        loaded = unittest.defaultTestLoader.loadTestsFromModule(module)
+        tests = [test for test in flatten(loaded) if wanted(test)]
         if arguments.keyword:
             tests = [test for test in tests if arguments.keyword in test.id()]
         suite.addTests(tests)

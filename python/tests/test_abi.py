@@ -54,13 +54,14 @@ def compiler():
 
 def run_c(body):
     """Compiles a main of this body with the header and returns the lines it prints."""
-    source = f"#include <stdio.h>\n#include <stddef.h>\n#include <loop.h>\nint main(void) {{\n{body}\nreturn 0; }}\n"
+    includes = "".join(f"#include <{name}.h>\n" for name in ("stdio", "stddef", "loop"))
+    source = f"{includes}int main(void) {{\n{body}\nreturn 0; }}\n"
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder) / "abi.c"
         path.write_text(source)
         command = [compiler(), f"-I{INCLUDE}", str(path), "-o", folder + "/abi"]
         subprocess.run(command, check=True)
-        return subprocess.run([folder + "/abi"], check=True, text=True, stdout=subprocess.PIPE).stdout.splitlines()
+        return subprocess.check_output([folder + "/abi"], text=True).splitlines()
 
 
 def declarations():

@@ -1,5 +1,6 @@
 """Fork, spawn, threads and the end of the interpreter: each in a process of its own."""
 
+import os
 import subprocess
 import sys
 import textwrap
@@ -130,7 +131,10 @@ class ProcessTest(unittest.TestCase):
                 await asyncio.sleep(0.01)
                 return number, len(await asyncio.get_running_loop().read_file("/dev/null"))
 
-            threads = [threading.Thread(target=lambda n=n: results.append(libloop.run(main(n)))) for n in range(8)]
+            def run(number):
+                results.append(libloop.run(main(number)))
+
+            threads = [threading.Thread(target=run, args=(number,)) for number in range(8)]
             for thread in threads:
                 thread.start()
             for thread in threads:
@@ -140,7 +144,7 @@ class ProcessTest(unittest.TestCase):
 
     def test_a_loop_that_was_not_closed_is_told_of(self):
         result = subprocess.run(
-            [sys.executable, "-W", "always", "-c", "import libloop; loop = libloop.Loop(); del loop; print('x')"],
+            [sys.executable, "-W", "always", "-c", "import libloop; libloop.Loop(); print('x')"],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=60, cwd="/",
         )
         self.assertEqual(result.stdout, "x\n")
@@ -148,8 +152,8 @@ class ProcessTest(unittest.TestCase):
 
     def test_a_missing_library_is_explained(self):
         result = subprocess.run(
-            [sys.executable, "-c", "import os; os.environ['LIBLOOP_LIBRARY'] = '/nonexistent'; import libloop"],
-            stderr=subprocess.PIPE, text=True, timeout=60, cwd="/",
+            [sys.executable, "-c", "import libloop"], stderr=subprocess.PIPE, text=True, timeout=60, cwd="/",
+            env={**os.environ, "LIBLOOP_LIBRARY": "/nonexistent"},
         )
         self.assertIn("LIBLOOP_LIBRARY", result.stderr.splitlines()[-1])
 

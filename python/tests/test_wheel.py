@@ -45,11 +45,13 @@ class WheelTest(unittest.TestCase):
 
     def test_installed_without_network(self):
         wheel = self.build("dist")
-        environment = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "LIBLOOP_LIBRARY")}
+        environment = dict(os.environ)
+        environment.pop("PYTHONPATH", None)
+        environment.pop("LIBLOOP_LIBRARY", None)
         output(sys.executable, "-m", "venv", str(self.folder / "venv"))
         python = str(self.folder / "venv" / "bin" / "python")
-        output(python, "-m", "pip", "install", "--quiet", "--no-index", "--disable-pip-version-check", str(wheel),
-               env=environment)
+        pip = (python, "-m", "pip", "--quiet", "--disable-pip-version-check")
+        output(*pip, "install", "--no-index", str(wheel), env=environment)
         program = (
             "import asyncio, libloop; from libloop._library import native\n"
             "async def main():\n"
@@ -61,7 +63,7 @@ class WheelTest(unittest.TestCase):
         with open("/proc/self/comm") as file:
             self.assertEqual(name.split(".")[0][:6], file.read().strip()[:6])
         self.assertEqual(version, wheel.name.split("-")[1])
-        output(python, "-m", "pip", "uninstall", "--quiet", "-y", "libloop", env=environment)
+        output(*pip, "uninstall", "-y", "libloop", env=environment)
         self.assertFalse(os.path.exists(path))
 
 

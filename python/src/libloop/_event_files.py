@@ -70,7 +70,8 @@ class _FileRead:
             return
         self.target = target = bytes(min(size, 0x7FFFF000))
         self.record = self.loop._engine.submit(
-            native.loop_pread, _FileRead.received, self, target, 0, self.fd, target, len(target), self.position
+            native.loop_pread, _FileRead.received, self, target, 0,
+            self.fd, target, len(target), self.position,
         )
 
     def received(self, keep: Any, result: int, more: bool) -> None:
@@ -106,8 +107,8 @@ class _FileRead:
 
 
 class FileOperations:
-    """Methods of EventLoop. When a task that awaits one is cancelled, the operation is, too, and the task goes
-    on only when the library has let go of the buffer. `timeout` is in seconds; past it: TimeoutError.
+    """Methods of EventLoop. When a task that awaits one is cancelled, the operation is, too, and the task
+    goes on only when the library has let go of the buffer. `timeout` is in seconds; past it: TimeoutError.
 
     Where a method takes `into`, a number asks for so many bytes and the result is bytes; a writable buffer
     is filled in place and the result is the number of bytes.

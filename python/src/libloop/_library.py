@@ -43,8 +43,8 @@ def _load() -> SimpleNamespace:
         waiting, quick = ctypes.CDLL(path), ctypes.PyDLL(path)
     except OSError as error:
         raise ImportError(
-            f"the libloop library cannot be loaded: {error}. Install a wheel of libloop, which carries it, or "
-            "let LIBLOOP_LIBRARY name the file."
+            f"the libloop library cannot be loaded: {error}. Install a wheel of libloop, which carries it, "
+            "or let LIBLOOP_LIBRARY name the file."
         ) from error
     functions = {
         name: _declare(waiting if name in _WAITING else quick, name) for name in _abi.PROTOTYPES

@@ -86,8 +86,8 @@ def complete(operation: Operation, keep: Any, result: int, more: bool) -> None:
 
 
 class Task(Operation):
-    """A coroutine that a loop runs; made by Loop.spawn. It completes with what the coroutine returns. An error
-    that nobody asked for is printed when the task is forgotten."""
+    """A coroutine that a loop runs; made by Loop.spawn. It completes with what the coroutine returns. An
+    error that nobody asked for is printed when the task is forgotten."""
 
     __slots__ = ("_coroutine", "_awaited", "_cancelling", "_seen")
 
@@ -137,8 +137,8 @@ class Task(Operation):
     def _wait_for(self, operation: Any) -> None:
         if not isinstance(operation, Operation) or operation._waiter is not None:
             self._coroutine.close()
-            message = f"a coroutine of libloop.Loop awaits its operations, each in one place, not {operation!r}"
-            self._end(_NONE, RuntimeError(message))
+            message = "a coroutine of libloop.Loop awaits operations of the loop, each in one place"
+            self._end(_NONE, RuntimeError(f"{message}; not {operation!r}"))
             return
         self._awaited = operation
         operation._waiter = self
