@@ -196,7 +196,7 @@ func (p *simProgram) completed(r *Request) {
 	if p.closing {
 		return
 	}
-	isEdge := o.events&EdgeTriggered != 0 // the next edge may come meanwhile
+	isEdge := o.events&EdgeTriggered != 0                                     // the next edge may come meanwhile
 	if p.threads > 1 && (o.random.OneIn(12) || isEdge && o.random.OneIn(2)) { // others help a thread then
 		p.kernel.Sleep(uint64(o.random.Below(3_000_000)))
 	}
