@@ -196,8 +196,9 @@ func (p *simProgram) completed(r *Request) {
 	if p.closing {
 		return
 	}
-	isEdge := o.events&EdgeTriggered != 0                                     // the next edge may come meanwhile
-	if p.threads > 1 && (o.random.OneIn(12) || isEdge && o.random.OneIn(2)) { // others help a thread then
+	// Others help a thread whose callback runs long, and the next edge may come meanwhile.
+	isEdge := o.events&EdgeTriggered != 0
+	if p.threads > 1 && (o.random.OneIn(12) || isEdge && o.random.OneIn(2)) {
 		p.kernel.Sleep(uint64(o.random.Below(3_000_000)))
 	}
 	if p.closing {

@@ -7,6 +7,10 @@ import (
 	"github.com/libloop/libloop/loop/internal/sys"
 )
 
+// mostLost is how often the submitter of a ring is lost: a program whose threads end faster than requests can
+// be handed over does not get anywhere.
+const mostLost = 30
+
 // ring is an io_uring instance: its queues are in memory that it shares with the program, laid out as the
 // parameters say.
 type ring struct {
@@ -16,6 +20,7 @@ type ring struct {
 	cqes      []sys.RingCqe
 	array     []uint32
 	submitter *thread
+	lost      int // how often a submitter was lost
 	closed    bool
 
 	sqHead, sqTail, sqFlags *uint32
@@ -166,7 +171,8 @@ func (k *Kernel) RingEnter(fd int, submit, wait uint32, timeoutNs int64, _ *sys.
 	r.submitter = k.current
 	k.trace("enter: submit %d of %d, wait %d for %d", submit, *r.sqTail-*r.sqHead, wait, timeoutNs)
 	taken := r.takeSubmissions(submit)
-	if k.strikes(LostSubmitters) {
+	if r.lost < mostLost && k.strikes(LostSubmitters) {
+		r.lost++
 		r.loseSubmitter()
 	}
 	r.runTaskWork()
