@@ -14,8 +14,8 @@ if(LOOP_INSTALL AND CMAKE_CXX_COMPILER)
     add_script_test(install 600 install.sh "${CMAKE_CURRENT_BINARY_DIR}" "${CMAKE_INSTALL_LIBDIR}")
 endif()
 
-# Both install from the source tree as documented, which is one place.
-foreach(language IN ITEMS c cpp)
+# All build in the source tree as documented, which is one place.
+foreach(language IN ITEMS c cpp python)
     add_script_test(new_user_${language} 300 new_user_${language}.sh)
     set_tests_properties(new_user_${language} PROPERTIES RESOURCE_LOCK install)
 endforeach()

@@ -19,12 +19,12 @@ block() {
 # file KIND NAME: writes a file that the page shows.
 file() { block "$1 $2" >"$scratch/project/$2"; }
 
-# install_library: the documented command, in the source tree; of the usual HOME only Go's caches remain.
-install_library() {
+# documented NAME: a documented command in the source tree; of the usual HOME only Go's caches remain.
+documented() {
     local caches
     caches=$(PATH=$PATH:/usr/local/go/bin go env GOCACHE GOMODCACHE)
     (cd "$source" && HOME=$scratch GOCACHE=${caches%$'\n'*} GOMODCACHE=${caches#*$'\n'} \
-        bash -euc "$(block "sh install")" >/dev/null)
+        bash -euc "$(block "sh $1")" >/dev/null)
 }
 
 # run NAME: runs the commands "sh NAME" in the project, in an environment with nothing in it but the system's

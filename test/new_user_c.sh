@@ -3,7 +3,7 @@
 # pkg-config, make, run; once more with the bare compiler; read the manual; uninstall.
 source "$(dirname "${BASH_SOURCE[0]}")/new_user.sh"
 
-install_library
+documented install
 file c hello.c
 file make Makefile
 run make

@@ -3,7 +3,7 @@
 # CMakeLists.txt with find_package, build, run.
 source "$(dirname "${BASH_SOURCE[0]}")/new_user.sh"
 
-install_library
+documented install
 file cpp hello.cpp
 file cmake CMakeLists.txt
 run cmake
