@@ -425,10 +425,12 @@ func (p *simProgram) submitReceive(r *sim.Random) {
 }
 
 func (p *simProgram) submitSend(r *sim.Random) {
-	f := p.pick(r, func(f *simFile) bool { return f.usable() && f.isSocket() })
-	if f == nil {
-		return
+	if f := p.pick(r, func(f *simFile) bool { return f.usable() && f.isSocket() }); f != nil {
+		p.send(f, r)
 	}
+}
+
+func (p *simProgram) send(f *simFile, r *sim.Random) {
 	o := p.begin(simSend, r, f)
 	if o == nil {
 		return
@@ -479,4 +481,7 @@ func (p *simProgram) submitSendfile(r *sim.Random) {
 	p.submit(o, func(q *Request, done func(*Request)) error {
 		return p.loop.Sendfile(q, f.fd, source.fd, o.offset, int64(o.length), flags, done)
 	})
+	if r.OneIn(2) { // it waits behind the part of the file
+		p.send(f, r)
+	}
 }
