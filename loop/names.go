@@ -18,7 +18,7 @@ import (
 
 // peer returns the proxy of a look-up, or the look-up of a proxy, or nil.
 func peer(r *request.Request) *request.Request {
-	return *(**request.Request)(unsafe.Pointer(&r.Address))
+	return (*request.Request)(request.Pointer(r.Address))
 }
 
 // startLookup begins a look-up.

@@ -8,7 +8,7 @@ type Iovec struct {
 	Length uint64
 }
 
-// Pointer makes a pointer of an address outside of Go's memory.
+// Pointer makes a pointer of an address, of memory outside of Go's or of what is held elsewhere.
 func Pointer(address uintptr) unsafe.Pointer { return *(*unsafe.Pointer)(unsafe.Pointer(&address)) }
 
 // CallMost is how many bytes one call moves at most.

@@ -42,7 +42,7 @@ const (
 
 // strand returns the strand of a request that has one.
 func (r *Request) strand() *Strand {
-	return *(**Strand)(unsafe.Pointer(&r.Strand))
+	return (*Strand)(Pointer(r.Strand))
 }
 
 // join gives a ready request to its strand. True: the strand was free, and the request is its runner.
@@ -57,7 +57,7 @@ func (s *Strand) join(r *Request) (runner bool) {
 			}
 			continue
 		case word&StrandKind == 0:
-			r.Next = *(**Request)(unsafe.Pointer(&word))
+			r.Next = (*Request)(Pointer(uintptr(word)))
 		default:
 			r.Next = nil
 		}
@@ -71,7 +71,6 @@ func (s *Strand) join(r *Request) (runner bool) {
 // over. If the word changed meanwhile the lender may not be that of the word; as no lease has the same word
 // as another, nothing is marked then, and the swap of the word that follows fails.
 func (s *Strand) extend(word uint64) bool {
-	address := s.lender.Load()
-	lease := *(**atomic.Uint64)(unsafe.Pointer(&address))
+	lease := (*atomic.Uint64)(Pointer(s.lender.Load()))
 	return lease.CompareAndSwap(word, word|StrandJoined) || lease.Load() == word|StrandJoined
 }

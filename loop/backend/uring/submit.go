@@ -21,7 +21,7 @@ func userData(r *request.Request) uint64 { return uint64(uintptr(unsafe.Pointer(
 
 // requestOf is the inverse of userData. The request is in one of our lists, so it is where it was.
 func requestOf(userData uint64) *request.Request {
-	return *(**request.Request)(unsafe.Pointer(&userData))
+	return (*request.Request)(request.Pointer(uintptr(userData)))
 }
 
 // Start implements backend.Backend.
