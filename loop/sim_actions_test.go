@@ -18,6 +18,16 @@ func (p *simProgram) act(r *sim.Random) {
 	}
 }
 
+// soon does something at a time below `most` ns from now, unless nothing new is begun by then.
+func (p *simProgram) soon(r *sim.Random, most int, act func(*sim.Random)) {
+	random := sim.NewRandom(r.Next())
+	p.kernel.After(uint64(r.Below(most)), func() {
+		if !p.finishing {
+			act(&random)
+		}
+	})
+}
+
 func (p *simProgram) perform(action int, r *sim.Random) {
 	switch action {
 	case 0, 1:
@@ -299,11 +309,10 @@ func (p *simProgram) submitReadAt(r *sim.Random) {
 			return p.loop.ReadAt(q, f.fd, o.memory, o.offset, done)
 		})
 	}
-	if r.OneIn(3) && !p.isSource(f) { // while a thread of the pool may be reading
-		random := sim.NewRandom(r.Next())
-		p.kernel.After(uint64(r.Below(100_000)), func() {
-			if f.usable() && !p.isSource(f) && !p.finishing {
-				p.closeFile(f, &random)
+	if r.OneIn(3) { // while a thread of the pool may be reading
+		p.soon(r, 100_000, func(r *sim.Random) {
+			if f.usable() && !p.isSource(f) {
+				p.closeFile(f, r)
 			}
 		})
 	}

@@ -147,10 +147,9 @@ func (p *simProgram) feed(r *sim.Random) {
 // agitate has a file become ready several times in the time that comes.
 func (p *simProgram) agitate(f *simFile, r *sim.Random) {
 	for range r.Range(2, 4) {
-		random := sim.NewRandom(r.Next())
-		p.kernel.After(uint64(r.Below(2_000_000)), func() {
-			if f.direct && !f.closed && !p.finishing {
-				p.exchange(f, &random)
+		p.soon(r, 2_000_000, func(r *sim.Random) {
+			if f.direct && !f.closed {
+				p.exchange(f, r)
 			}
 		})
 	}
