@@ -26,18 +26,13 @@ enum class group_policy { on_first_failure, on_first_end };
 
 /* Tasks that run side by side for a coroutine that waits for all of them. */
 class group {
-    struct linker {
-        void operator()() const noexcept { self->source_.request_stop(); }
-        group *self;
-    };
-
 public:
     static constexpr std::size_t none = static_cast<std::size_t>(-1);
 
     group(const context &around, group_policy policy) : policy_(policy), token_(source_.get_token()) {
         inner_.stop = &token_;
         inner_.strand = around.strand;
-        if (around.stop != nullptr) link_.emplace(*around.stop, linker{this});
+        if (around.stop != nullptr) link_.emplace(*around.stop, stop_request<group>{this});
     }
 
     const context &inner() const noexcept { return inner_; }
@@ -55,22 +50,23 @@ public:
         if (has_failed || policy_ == group_policy::on_first_end) {
             std::size_t expected = none;
             if (decisive_.compare_exchange_strong(expected, index, std::memory_order_acq_rel))
-                source_.request_stop();
+                request_stop();
         }
         return arrive() ? parent_ : std::noop_coroutine();
     }
 
+    void request_stop() noexcept { source_.request_stop(); }
     bool arrive() noexcept { return remaining_.fetch_sub(1, std::memory_order_acq_rel) == 1; }
 
 private:
-    const group_policy                        policy_;
-    std::stop_source                          source_;
-    std::stop_token                           token_;
-    context                                   inner_;
-    std::optional<std::stop_callback<linker>> link_;
-    std::atomic<std::size_t>                  remaining_{0};
-    std::atomic<std::size_t>                  decisive_{none};
-    std::coroutine_handle<>                   parent_;
+    const group_policy       policy_;
+    std::stop_source         source_;
+    std::stop_token          token_;
+    context                  inner_;
+    stop_link<group>         link_;
+    std::atomic<std::size_t> remaining_{0};
+    std::atomic<std::size_t> decisive_{none};
+    std::coroutine_handle<>  parent_;
 };
 
 template <class T> class branch_promise;

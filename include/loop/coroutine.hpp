@@ -43,6 +43,13 @@ template <class Promise> const context &context_of(std::coroutine_handle<Promise
         return none;
 }
 
+/* What a stop callback calls: hands the request on to what has request_stop(). */
+template <class Target> struct stop_request {
+    void operator()() const noexcept { target->request_stop(); }
+    Target *target;
+};
+template <class Target> using stop_link = std::optional<std::stop_callback<stop_request<Target>>>;
+
 /* An operation that a coroutine waits for. */
 class suspension {
 public:
@@ -71,16 +78,11 @@ protected:
     const flight &landed() const noexcept { return flight_; }
 
 private:
-    struct canceller {
-        void operator()() const noexcept { self->stop(); }
-        suspension *self;
-    };
-
     enum : unsigned { is_submitted = 1, is_completed = 2, is_stopped = 4 };
 
     /* Of the submitter and the completion, whoever comes second sees to it that the coroutine goes on. */
     template <class Action> bool suspend_stoppable(const Action &what, const context &around) noexcept {
-        on_stop_.emplace(*around.stop, canceller{this}); /* may call stop() at once */
+        on_stop_.emplace(*around.stop, stop_request<suspension>{this}); /* may call request_stop() at once */
         int refused = LOOP_ECANCELED;
         if ((phase_.load(std::memory_order_acquire) & is_stopped) == 0)
             refused = what.begin(flight_, &suspension::on_stoppable_completion, around.strand);
@@ -92,19 +94,18 @@ private:
         unsigned phase = phase_.load(std::memory_order_acquire);
         do {
             if ((phase & is_completed) != 0) return false;
-            if ((phase & is_stopped) != 0 && !std::exchange(is_cancelled, true)) cancel();
+            if ((phase & is_stopped) != 0 && !std::exchange(is_cancelled, true)) flight_.cancel();
         } while (!phase_.compare_exchange_weak(phase, phase | is_submitted, std::memory_order_acq_rel,
                                                std::memory_order_acquire));
         return true;
     }
 
     /* In whatever thread asks for the stop. The awaiter stays meanwhile, for finish() waits. */
-    void stop() noexcept {
+    friend stop_request<suspension>;
+    void request_stop() noexcept {
         const unsigned phase = phase_.fetch_or(is_stopped, std::memory_order_acq_rel);
-        if ((phase & (is_submitted | is_completed)) == is_submitted) cancel();
+        if ((phase & (is_submitted | is_completed)) == is_submitted) flight_.cancel();
     }
-
-    void cancel() noexcept { loop_cancel(flight_.owner->handle, &flight_.request); }
 
     static void on_completion(loop_t *, loop_request_t *request, std::int64_t) noexcept {
         static_cast<suspension *>(request->user)->resume();
@@ -122,10 +123,10 @@ private:
         guarded(*flight_.owner, [waiting] { waiting.resume(); });
     }
 
-    flight                                       flight_;
-    std::coroutine_handle<>                      waiting_;
-    std::atomic<unsigned>                        phase_{0};
-    std::optional<std::stop_callback<canceller>> on_stop_;
+    flight                  flight_;
+    std::coroutine_handle<> waiting_;
+    std::atomic<unsigned>   phase_{0};
+    stop_link<suspension>   on_stop_;
 };
 
 /* The awaiter of an action: throws errors. */

@@ -70,6 +70,9 @@ template <class F> void guarded(state &owner, F &&function) noexcept {
 
 /* A request and what belongs to its present flight; request.user leads to what contains it. */
 struct flight {
+    bool more() const noexcept { return (request.flags & LOOP_MORE) != 0; }
+    bool cancel() noexcept { return loop_cancel(owner->handle, &request) == 0; }
+
     loop_request_t request{};
     state         *owner = nullptr;
     void          *context = nullptr; /* of the action; convert<T> may need it */
@@ -247,7 +250,7 @@ public:
      * Threads   Any; but see to it that it is not submitted again or ended meanwhile.
      */
     bool cancel() noexcept {
-        return flight_.owner != nullptr && loop_cancel(flight_.owner->handle, &flight_.request) == 0;
+        return flight_.owner != nullptr && flight_.cancel();
     }
 
     /** Change the events of loop::watch; false if that is not in flight, or the events are unknown. */
@@ -257,7 +260,7 @@ public:
     }
 
     /** In the callable: whether a repeating action goes on. */
-    bool more() const noexcept { return (flight_.request.flags & LOOP_MORE) != 0; }
+    bool more() const noexcept { return flight_.more(); }
 
     /** Whether it was submitted and has not completed. For the thread that submits it, or its callable. */
     bool in_flight() const noexcept { return in_flight_; }
@@ -283,8 +286,8 @@ namespace detail {
 template <class T, class F> struct self_owned {
     explicit self_owned(F callable) : f(std::move(callable)) { flight.request.user = this; }
 
-    bool more() const noexcept { return (flight.request.flags & LOOP_MORE) != 0; }
-    bool cancel() noexcept { return loop_cancel(flight.owner->handle, &flight.request) == 0; }
+    bool more() const noexcept { return flight.more(); }
+    bool cancel() noexcept { return flight.cancel(); }
 
     static void on_completion(loop_t *, loop_request_t *request, std::int64_t) noexcept {
         self_owned *self = static_cast<self_owned *>(request->user);

@@ -174,11 +174,6 @@ template <class T> struct root {
 
 /* The coroutine at the top: it owns itself, and shares its memory with a job if there is one. */
 template <class T> class root_promise : public returning<T>, public context {
-    struct linker {
-        void operator()() const noexcept { self->request_stop(); }
-        root_promise *self;
-    };
-
 public:
     root_promise(state &owner, start_options &options, bool has_job, task<T> &)
         : owner_(&owner), source_(std::nostopstate), references_(has_job ? 2 : 1),
@@ -189,7 +184,8 @@ public:
         } else {
             token_ = options.stop;
         }
-        if (has_job && options.stop.stop_possible()) link_.emplace(options.stop, linker{this});
+        if (has_job && options.stop.stop_possible())
+            link_.emplace(options.stop, stop_request<root_promise>{this});
         if (token_.stop_possible()) stop = &token_;
         if (options.in != nullptr) strand = options.in->get();
         flight_.request.user = this;
@@ -260,14 +256,14 @@ private:
         return &mark;
     }
 
-    state                                    *owner_;
-    flight                                    flight_;
-    std::stop_source                          source_;
-    std::stop_token                           token_;
-    std::optional<std::stop_callback<linker>> link_;
-    std::atomic<unsigned>                     references_;
-    std::atomic<void *>                       status_;
-    bool                                      stops_loop_ = false;
+    state                  *owner_;
+    flight                  flight_;
+    std::stop_source        source_;
+    std::stop_token         token_;
+    stop_link<root_promise> link_;
+    std::atomic<unsigned>   references_;
+    std::atomic<void *>     status_;
+    bool                    stops_loop_ = false;
 };
 
 template <class T> root<T> run_root(state &, start_options, bool, task<T> what) {
@@ -290,11 +286,6 @@ root_promise<T> &start_root(state &owner, start_options options, bool has_job, b
 }
 
 template <class T> class job_awaiter {
-    struct linker {
-        void operator()() const noexcept { promise->request_stop(); }
-        root_promise<T> *promise;
-    };
-
 public:
     explicit job_awaiter(root_promise<T> &promise) noexcept : promise_(&promise) {}
     job_awaiter(const job_awaiter &) = delete;
@@ -306,7 +297,7 @@ public:
     template <class Promise>
     LIBLOOP_AWAIT_SUSPEND bool await_suspend(std::coroutine_handle<Promise> waiting) noexcept {
         const context &around = context_of(waiting);
-        if (around.stop != nullptr) link_.emplace(*around.stop, linker{promise_});
+        if (around.stop != nullptr) link_.emplace(*around.stop, stop_request<root_promise<T>>{promise_});
         return promise_->await(waiting);
     }
 
@@ -316,8 +307,8 @@ public:
     }
 
 private:
-    root_promise<T>                          *promise_;
-    std::optional<std::stop_callback<linker>> link_;
+    root_promise<T>           *promise_;
+    stop_link<root_promise<T>> link_;
 };
 
 } // namespace detail
