@@ -9,10 +9,11 @@ import os
 import stat
 from typing import Optional, Tuple
 
+from ._loop_files import AT_FDCWD
+
 MOST_BYTES = 65536
 
 _SYS_OPENAT2 = 437  # on every architecture
-_AT_FDCWD = -100
 _RESOLVE_CACHED = 0x20
 
 _syscall = ctypes.PyDLL(None).syscall
@@ -37,7 +38,7 @@ class Reader:
         descriptor. A descriptor of -1: nothing was done, or it is closed already."""
         if not _NOWAIT or b"\0" in name:
             return -1, 0, None
-        fd = _syscall(_SYS_OPENAT2, _AT_FDCWD, name, _how_address, 24)
+        fd = _syscall(_SYS_OPENAT2, AT_FDCWD, name, _how_address, 24)
         if fd < 0:
             return -1, 0, None
         status = os.fstat(fd)

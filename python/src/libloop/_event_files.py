@@ -9,6 +9,7 @@ from ._cached_files import Reader
 from ._errors import error_of
 from ._library import native
 from ._loop_files import AT_FDCWD, Path, bytes_read
+from ._time import deadline
 
 _CHUNK_BYTES = 16384
 _READS_AT_ONCE = 32  # between two turns
@@ -123,8 +124,7 @@ class FileOperations:
 
     async def _file(self, function: Any, complete: Any, keep: Any, timeout: Optional[float], *arguments: Any):
         future = self.create_future()
-        timeout_ns = 0 if timeout is None else max(1, int(timeout * 1e9))
-        record = self._engine.submit(function, complete, future, keep, timeout_ns, *arguments)
+        record = self._engine.submit(function, complete, future, keep, deadline(timeout), *arguments)
         try:
             return await future
         except asyncio.CancelledError:

@@ -8,7 +8,6 @@ are read and written by the library.
 import asyncio
 import contextvars
 import itertools
-import math
 import selectors
 import signal
 import threading
@@ -21,6 +20,7 @@ from ._engine import Engine
 from ._event_files import FileOperations
 from ._event_transport import SocketTransport
 from ._selector import Selector, Watch
+from ._time import nanoseconds
 
 _COMPACT_AFTER = 100  # timers in the heap, of which half were cancelled
 
@@ -179,12 +179,12 @@ class EventLoop(FileOperations, asyncio.SelectorEventLoop):
         if self._scheduled:
             self._drop_cancelled_timers()
             if self._scheduled:
-                timeout_ns = max(0, math.ceil((self._scheduled[0][0] - self.time()) * 1e9))
+                timeout_ns = nanoseconds(self._scheduled[0][0] - self.time())
         if self._selector._rechecks:
             self._selector._recheck()
         if ready or self._stopping:
             timeout_ns = 0
-        fetched = self._engine.turn(min(timeout_ns, 2**62))
+        fetched = self._engine.turn(timeout_ns)
         if self._woken:
             self._woken = False
             if not fetched:

@@ -133,24 +133,10 @@ class SocketTransport(selector_events._SelectorSocketTransport):
 
     def _read_bytes(self) -> Any:
         """Returns whether there may be more; None: not now, and a shot will tell."""
-        try:
-            data = self._recv(self._recv_bytes)
-        except (BlockingIOError, InterruptedError):
+        data = self._receive(self._recv, self._recv_bytes)
+        if data is None:
             return None
-        except (SystemExit, KeyboardInterrupt):
-            raise
-        except BaseException as error:
-            self._fatal_error(error, "Fatal read error on socket transport")
-            return None
-        if not data:
-            self._end()
-            return None
-        try:
-            self._protocol.data_received(data)
-        except (SystemExit, KeyboardInterrupt):
-            raise
-        except BaseException as error:
-            self._fatal_error(error, "Fatal error: protocol.data_received() call failed.")
+        self._tell("data_received", data)
         full = len(data) == self._recv_bytes
         if full:
             self._grow()
@@ -171,8 +157,16 @@ class SocketTransport(selector_events._SelectorSocketTransport):
         except BaseException as error:
             self._fatal_error(error, "Fatal error: protocol.get_buffer() call failed.")
             return None
+        count = self._receive(self._sock.recv_into, buffer)
+        if count is None:
+            return None
+        self._tell("buffer_updated", count)
+        return count == size
+
+    def _receive(self, receive: Any, argument: Any) -> Any:
+        """Returns what a call received; None if nothing, for now or ever."""
         try:
-            count = self._sock.recv_into(buffer)
+            received = receive(argument)
         except (BlockingIOError, InterruptedError):
             return None
         except (SystemExit, KeyboardInterrupt):
@@ -180,16 +174,19 @@ class SocketTransport(selector_events._SelectorSocketTransport):
         except BaseException as error:
             self._fatal_error(error, "Fatal read error on socket transport")
             return None
-        if not count:
-            self._end()
-            return None
+        if received:
+            return received
+        self._end()
+        return None
+
+    def _tell(self, method: str, argument: Any) -> None:
+        """Calls a method of the protocol, whose exceptions end the connection."""
         try:
-            self._protocol.buffer_updated(count)
+            getattr(self._protocol, method)(argument)
         except (SystemExit, KeyboardInterrupt):
             raise
         except BaseException as error:
-            self._fatal_error(error, "Fatal error: protocol.buffer_updated() call failed.")
-        return count == size
+            self._fatal_error(error, f"Fatal error: protocol.{method}() call failed.")
 
     def _end(self) -> None:
         self._ended = True

@@ -1,6 +1,5 @@
 """The plain loop: operations with callbacks, or awaited in coroutines, without asyncio."""
 
-import math
 import socket
 import threading
 from collections import deque
@@ -11,14 +10,8 @@ from ._library import native
 from ._loop_files import Files
 from ._loop_sockets import Sockets
 from ._operation import Operation, Task, complete
+from ._time import deadline, limit, nanoseconds
 from ._work import submit_work, work_outcome
-
-
-def to_ns(seconds: Optional[float]) -> int:
-    """Seconds as the library takes a deadline: at least a nanosecond; 0 is none."""
-    if seconds is None:
-        return 0
-    return min(max(1, math.ceil(seconds * 1e9)), 2**62)
 
 
 class Loop(Files, Sockets):
@@ -59,7 +52,7 @@ class Loop(Files, Sockets):
                *arguments: Any) -> Operation:
         operation = Operation(self, finish, callback)
         operation._record = self._engine.submit(
-            function, complete, operation, keep, to_ns(timeout), *arguments
+            function, complete, operation, keep, deadline(timeout), *arguments
         )
         return operation
 
@@ -82,7 +75,7 @@ class Loop(Files, Sockets):
         with _Running(self):
             if self.pending == 0:
                 return 0
-            return self._turn(-1 if timeout is None else max(0, math.ceil(timeout * 1e9)))
+            return self._turn(limit(timeout))
 
     def _turn(self, timeout_ns: int) -> int:
         count = self._engine.turn(0 if self._posts else timeout_ns)
@@ -133,12 +126,12 @@ class Loop(Files, Sockets):
 
     def sleep(self, seconds: float, *, callback: Any = None) -> Operation:
         """Completes after so many seconds, never early."""
-        return self._start(native.loop_timer_start, None, None, callback, None, _delay(seconds), 0)
+        return self._start(native.loop_timer_start, None, None, callback, None, nanoseconds(seconds), 0)
 
     def timer(self, delay: float, period: float, callback: Any) -> Operation:
         """Calls back after `delay` seconds and then every `period` seconds, until it is cancelled."""
         return self._start(native.loop_timer_start, None, None, callback, None,
-                           _delay(delay), to_ns(period))
+                           nanoseconds(delay), deadline(period))
 
     def work(self, function: Callable, *arguments: Any, callback: Any = None) -> Operation:
         """Calls a function on another thread. Result: what it returns; or raises what it raises."""
@@ -150,10 +143,6 @@ class Loop(Files, Sockets):
                     flags: int = 0, *, callback: Any = None) -> Operation:
         """Looks up addresses on another thread, as socket.getaddrinfo."""
         return self.work(socket.getaddrinfo, host, port, family, type, proto, flags, callback=callback)
-
-
-def _delay(seconds: float) -> int:
-    return min(max(0, math.ceil(seconds * 1e9)), 2**63)
 
 
 class _Running:

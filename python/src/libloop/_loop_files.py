@@ -3,6 +3,7 @@
 import os
 from typing import Any, Optional, Sequence, Union
 
+from . import _abi
 from ._buffers import readable, vector, writable
 from ._library import native
 from ._operation import Operation
@@ -86,9 +87,8 @@ class Files:
     def splice(self, in_fd: int, out_fd: int, size: int, *, callback: Any = None,
                timeout: Optional[float] = None) -> Operation:
         """Moves bytes from or to a pipe within the kernel. Result: their number; 0: the end."""
-        none = 2**64 - 1
         return self._start(native.loop_splice, None, None, callback, timeout,
-                           in_fd, none, out_fd, none, size, 0)
+                           in_fd, _abi.NO_OFFSET, out_fd, _abi.NO_OFFSET, size, 0)
 
     def wait_readable(self, fd: int, *, callback: Any = None, timeout: Optional[float] = None) -> Operation:
         """Waits until a descriptor is readable. Result: a mask of READABLE, HANGUP, ERROR."""

@@ -5,7 +5,6 @@ loop derives from it and takes the events without a list in between.
 """
 
 import fcntl
-import math
 import select
 import selectors
 from typing import Any, Dict, List, Mapping, Optional, Tuple
@@ -13,6 +12,7 @@ from typing import Any, Dict, List, Mapping, Optional, Tuple
 from . import _abi
 from ._engine import Engine
 from ._library import native
+from ._time import limit
 
 _READ, _WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE  # the same bits as READABLE and WRITABLE
 
@@ -172,10 +172,7 @@ class Selector(selectors.BaseSelector):
     def select(self, timeout: Optional[float] = None) -> List[Tuple[selectors.SelectorKey, int]]:
         """As selectors.BaseSelector.select. A signal with a handler in Python ends the wait only if
         signal.set_wakeup_fd names a descriptor that is registered here."""
-        if timeout is None:
-            timeout_ns = -1
-        else:
-            timeout_ns = max(0, math.ceil(timeout * 1e9))
+        timeout_ns = limit(timeout)
         if self._rechecks:
             self._recheck()
         if self._ready:
