@@ -317,7 +317,8 @@ c_test() {
 run_tests() {
     local regex=${1:-}
     need cmake ninja-build gcc g++ libc6-dev libcmocka-dev python3 strace binutils git pkg-config curl wrk \
-        libglib2.0-dev spin doctest-dev python3-venv python3-aiohttp
+        libglib2.0-dev spin doctest-dev python3-venv python3-aiohttp \
+        make abigail-tools doxygen mandoc man-db libuv1-dev libevent-dev # for packages and documents
     need "libpython$(/usr/bin/python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])')-testsuite"
     if [[ ! $regex ]]; then
         step "go vet" go vet ./...
@@ -325,8 +326,6 @@ run_tests() {
         go_test go-race -race
         step "models of the protocols" test/model/run.sh
     fi
-    # For the tests of packaging and documents.
-    need make abigail-tools doxygen mandoc man-db libuv1-dev libevent-dev
     c_test release "$regex" -DCMAKE_BUILD_TYPE=RelWithDebInfo
     c_test sanitized "$regex" -DCMAKE_BUILD_TYPE=Debug -DLOOP_SANITIZE=address
     say "all tests"

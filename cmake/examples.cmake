@@ -14,6 +14,16 @@ if(PkgConfig_FOUND)
     pkg_check_modules(glib QUIET IMPORTED_TARGET glib-2.0)
 endif()
 
+# add_example(SOURCE [PART]...): a program, as target example_NAME.
+function(add_example source)
+    cmake_path(GET source STEM name)
+    add_executable(example_${name} "${source}" ${ARGN})
+    target_link_libraries(example_${name} PRIVATE loop::loop loop_program)
+    set_target_properties(example_${name} PROPERTIES
+        OUTPUT_NAME ${name}
+        RUNTIME_OUTPUT_DIRECTORY "${CMAKE_CURRENT_BINARY_DIR}/examples")
+endfunction()
+
 file(GLOB example_sources CONFIGURE_DEPENDS examples_c/*.c ${example_in_cxx})
 if(NOT glib_FOUND)
     list(FILTER example_sources EXCLUDE REGEX "/embed_glib\\.c$")
@@ -21,11 +31,7 @@ endif()
 foreach(source IN LISTS example_sources)
     cmake_path(GET source STEM name)
     file(GLOB parts CONFIGURE_DEPENDS examples_c/${name}/*.c)
-    add_executable(example_${name} "${source}" ${parts})
-    target_link_libraries(example_${name} PRIVATE loop::loop loop_program)
-    set_target_properties(example_${name} PROPERTIES
-        OUTPUT_NAME ${name}
-        RUNTIME_OUTPUT_DIRECTORY "${CMAKE_CURRENT_BINARY_DIR}/examples")
+    add_example("${source}" ${parts})
     list(APPEND examples ${name})
 endforeach()
 if(TARGET example_embed_glib)
@@ -37,12 +43,8 @@ if(CMAKE_CXX_COMPILER)
     file(GLOB cpp_example_sources CONFIGURE_DEPENDS examples_cpp/*.cpp)
     foreach(source IN LISTS cpp_example_sources)
         cmake_path(GET source STEM name)
-        add_executable(example_${name} "${source}")
+        add_example("${source}")
         target_compile_features(example_${name} PRIVATE cxx_std_20)
-        target_link_libraries(example_${name} PRIVATE loop::loop loop_program)
-        set_target_properties(example_${name} PROPERTIES
-            OUTPUT_NAME ${name}
-            RUNTIME_OUTPUT_DIRECTORY "${CMAKE_CURRENT_BINARY_DIR}/examples")
         list(APPEND examples ${name})
     endforeach()
     set_target_properties(example_callbacks PROPERTIES CXX_STANDARD 17)

@@ -20,21 +20,35 @@ add_library(soak_program OBJECT test/soak/program.c test/soak/streams.c test/soa
     test/soak/files.c test/soak/solos.c)
 target_link_libraries(soak_program PUBLIC loop::loop loop_program)
 
-file(GLOB conform_sources CONFIGURE_DEPENDS test/conform_*.c)
-foreach(source IN LISTS conform_sources)
-    cmake_path(GET source STEM name)
-    add_executable(${name} "${source}")
-    target_link_libraries(${name} PRIVATE test_support)
+# Tests of a program in each configuration of the loop.
+function(add_loop_tests program)
     foreach(backend IN ITEMS io_uring epoll)
         foreach(threads IN ITEMS 1 2 4)
-            set(test ${name}.${backend}.threads${threads})
-            add_test(NAME ${test} COMMAND ${name})
+            set(test ${program}.${backend}.threads${threads})
+            add_test(NAME ${test} COMMAND ${program})
             set_tests_properties(${test} PROPERTIES
                 SKIP_RETURN_CODE 77
                 TIMEOUT 180
                 ENVIRONMENT "${sanitizer_options};LOOP_TEST_BACKEND=${backend};LOOP_TEST_THREADS=${threads}")
         endforeach()
     endforeach()
+endfunction()
+
+# A test of a document: its programs compile, and print what it says.
+function(add_document_test name document compiler)
+    add_test(NAME ${name} COMMAND
+        "${Python3_EXECUTABLE}" "${CMAKE_CURRENT_SOURCE_DIR}/test/guide_snippets.py"
+        "${CMAKE_CURRENT_SOURCE_DIR}/docs/${document}.md" "${compiler}"
+        "${CMAKE_CURRENT_SOURCE_DIR}/include" "${loop_shared}")
+    set_tests_properties(${name} PROPERTIES TIMEOUT 300)
+endfunction()
+
+file(GLOB conform_sources CONFIGURE_DEPENDS test/conform_*.c)
+foreach(source IN LISTS conform_sources)
+    cmake_path(GET source STEM name)
+    add_executable(${name} "${source}")
+    target_link_libraries(${name} PRIVATE test_support)
+    add_loop_tests(${name})
     # Once more with the default backend where io_uring cannot be had: the loop falls back to epoll.
     add_test(NAME ${name}.denied.threads1 COMMAND deny EPERM $<TARGET_FILE:${name}>)
     set_tests_properties(${name}.denied.threads1 PROPERTIES
@@ -114,19 +128,13 @@ endforeach()
 
 # ---- the guide -----------------------------------------------------------------------------------------
 
-# Its programs compile, and print what it says.
-foreach(document IN ITEMS guide porting)
-    add_test(NAME ${document} COMMAND
-        "${Python3_EXECUTABLE}" "${CMAKE_CURRENT_SOURCE_DIR}/test/guide_snippets.py"
-        "${CMAKE_CURRENT_SOURCE_DIR}/docs/${document}.md" "${CMAKE_C_COMPILER}"
-        "${CMAKE_CURRENT_SOURCE_DIR}/include" "${loop_shared}")
-    set_tests_properties(${document} PROPERTIES TIMEOUT 300)
-endforeach()
+add_document_test(guide guide "${CMAKE_C_COMPILER}")
+add_document_test(porting porting "${CMAKE_C_COMPILER}")
 
 # ---- system calls of an operation --------------------------------------------------------------------
 
 add_executable(count_calls test/count_calls.c)
-target_link_libraries(count_calls PRIVATE loop::loop loop_program)
+target_link_libraries(count_calls PRIVATE test_support)
 add_test(NAME count_calls COMMAND
     "${Python3_EXECUTABLE}" "${CMAKE_CURRENT_SOURCE_DIR}/test/count_calls.py" $<TARGET_FILE:count_calls>)
 set_tests_properties(count_calls PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 180)

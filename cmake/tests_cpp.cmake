@@ -23,17 +23,7 @@ foreach(standard IN ITEMS 17 20)
         set(program ${suite}_cxx${standard})
         add_executable(${program} test/${suite}.cpp)
         target_link_libraries(${program} PRIVATE cpp_support_cxx${standard})
-        foreach(backend IN ITEMS io_uring epoll)
-            foreach(threads IN ITEMS 1 2 4)
-                set(test ${program}.${backend}.threads${threads})
-                add_test(NAME ${test} COMMAND ${program})
-                set_tests_properties(${test} PROPERTIES
-                    SKIP_RETURN_CODE 77
-                    TIMEOUT 180
-                    ENVIRONMENT
-                    "${sanitizer_options};LOOP_TEST_BACKEND=${backend};LOOP_TEST_THREADS=${threads}")
-            endforeach()
-        endforeach()
+        add_loop_tests(${program})
     endforeach()
 
     set(program cpp_without_exceptions_cxx${standard})
@@ -49,13 +39,8 @@ if(LOOP_SANITIZE)
     return()
 endif()
 
-# The programs of docs/cpp.md compile, and print what it says.
 find_package(Python3 REQUIRED COMPONENTS Interpreter)
-add_test(NAME guide_cpp COMMAND
-    "${Python3_EXECUTABLE}" "${CMAKE_CURRENT_SOURCE_DIR}/test/guide_snippets.py"
-    "${CMAKE_CURRENT_SOURCE_DIR}/docs/cpp.md" "${CMAKE_CXX_COMPILER}"
-    "${CMAKE_CURRENT_SOURCE_DIR}/include" "${loop_shared}")
-set_tests_properties(guide_cpp PROPERTIES TIMEOUT 300)
+add_document_test(guide_cpp cpp "${CMAKE_CXX_COMPILER}")
 
 # Where Clang is there beside another compiler: the suites of coroutines by it, with optimisation.
 find_program(LOOP_CLANGXX clang++)

@@ -5,18 +5,7 @@
  *
  * SPDX-License-Identifier: MIT
  */
-#define _GNU_SOURCE 1
-#include <fcntl.h>
-#include <netinet/in.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/socket.h>
-#include <unistd.h>
-
-#include "loop.h"
-
-#define CHECK(condition) ((condition) ? (void)0 : fail(#condition, __LINE__))
+#include "support.h"
 
 enum { SKIPPED = 77, WARM_UP_ROUNDS = 3, WIDTH_MAX = 64, SIZE = 4096, MESSAGE = 64 };
 enum { PAUSE_NS = 10000000 }; /* long enough for the loop to go to sleep before it is over, tracer and all */
@@ -31,12 +20,6 @@ static lane_t         lanes[WIDTH_MAX];
 static unsigned       width, rounds, round_now, done_in_round;
 static int            file;
 static loop_request_t timer;
-
-static _Noreturn void fail(const char *condition, int line)
-{
-    fprintf(stderr, "%s:%d: %s\n", __FILE__, line, condition);
-    exit(1);
-}
 
 /* A write that fails, which is all that a tracer needs. */
 static void mark(const char *name)
@@ -131,26 +114,12 @@ static void on_timer(loop_t *loop, loop_request_t *request, int64_t result)
     }
 }
 
-/* A connection by TCP: only there does the length of what was received tell that nothing is left. */
-static void make_connection(int ends[2])
-{
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t          length = sizeof address;
-    int                listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    CHECK(bind(listener, (struct sockaddr *)&address, length) == 0 && listen(listener, 1) == 0);
-    CHECK(getsockname(listener, (struct sockaddr *)&address, &length) == 0);
-    ends[0] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    CHECK(connect(ends[0], (struct sockaddr *)&address, length) == 0);
-    ends[1] = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
-    CHECK(ends[1] >= 0 && close(listener) == 0);
-}
-
 static void start_echo(loop_t *loop)
 {
     static loop_request_t receives[WIDTH_MAX];
     for (unsigned i = 0; i < width; i++) {
         int ends[2];
-        make_connection(ends);
+        make_tcp_pair(ends); /* only there does the length of what came tell that nothing is left */
         lanes[i].ours = ends[0];
         lanes[i].peers = ends[1];
         if (buffers == NULL) {

@@ -239,14 +239,7 @@ TEST_CASE_FIXTURE(with_loop, "of many exceptions one comes out, and the rest doe
             thrown++;
             throw std::runtime_error("one of many");
         });
-    int caught = 0;
-    while (loop.pending() > 0) {
-        try {
-            loop.run();
-        } catch (const std::runtime_error &) {
-            caught++;
-        }
-    }
+    const int caught = run_and_count_exceptions(loop);
     CHECK(thrown == 100);
     CHECK(caught >= 1);
     CHECK(caught <= 100);

@@ -36,15 +36,6 @@ task<int> insists(libloop::loop &loop, int rounds, std::atomic<int> &ended) {
     co_return rounds;
 }
 
-template <class T> std::error_code error_of(libloop::loop &loop, task<T> what) {
-    try {
-        (void)loop.run(std::move(what));
-    } catch (const std::system_error &error) {
-        return error.code();
-    }
-    return {};
-}
-
 } // namespace
 
 TEST_CASE_FIXTURE(with_loop, "when_all yields the values of tasks, actions, work and jobs, in their places") {
@@ -272,14 +263,7 @@ TEST_CASE_FIXTURE(with_loop, "exceptions of many tasks come out one by one, and 
         throw std::runtime_error("one of many");
     };
     for (int i = 0; i < 500; i++) loop.start(body(loop, i, thrown));
-    int caught = 0;
-    while (loop.pending() > 0) {
-        try {
-            loop.run();
-        } catch (const std::runtime_error &) {
-            caught++;
-        }
-    }
+    const int caught = run_and_count_exceptions(loop);
     CHECK(thrown == 500);
     CHECK(caught >= 1);
 }

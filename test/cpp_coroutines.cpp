@@ -10,20 +10,6 @@
 using libloop::result;
 using libloop::task;
 
-namespace {
-
-/* The code of the error that a task ends with; none if it ends well. */
-template <class T> std::error_code error_of(libloop::loop &loop, task<T> what) {
-    try {
-        (void)loop.run(std::move(what));
-    } catch (const std::system_error &error) {
-        return error.code();
-    }
-    return {};
-}
-
-} // namespace
-
 TEST_CASE_FIXTURE(with_loop, "a coroutine writes, reads back at offsets, and closes") {
     auto body = [](libloop::loop &loop) -> task<std::string> {
         auto file = co_await loop.open("/tmp", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);

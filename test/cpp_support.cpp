@@ -114,6 +114,18 @@ libloop::unique_fd make_file(std::string_view contents) {
     return fd;
 }
 
+int run_and_count_exceptions(libloop::loop &loop) {
+    int caught = 0;
+    while (loop.pending() > 0) {
+        try {
+            loop.run();
+        } catch (const std::runtime_error &) {
+            caught++;
+        }
+    }
+    return caught;
+}
+
 void put(const libloop::unique_fd &fd, std::string_view bytes) {
     while (!bytes.empty()) {
         const ssize_t written = write(fd.get(), bytes.data(), bytes.size());

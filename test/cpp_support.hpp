@@ -68,7 +68,22 @@ fd_pair            make_stream();                          /* connected Unix soc
 libloop::unique_fd make_listener(sockaddr_in &address_out); /* TCP on the loopback interface */
 libloop::unique_fd make_file(std::string_view contents);
 
+/* Runs the loop until nothing is pending; the number of exceptions that came out of it, all runtime_error. */
+int run_and_count_exceptions(libloop::loop &loop);
+
 /* Writes all of it, blocking. */
 void put(const libloop::unique_fd &fd, std::string_view bytes);
+
+#if LIBLOOP_COROUTINES
+/* The code of the error that a task ends with; none if it ends well. */
+template <class T> std::error_code error_of(libloop::loop &loop, libloop::task<T> what) {
+    try {
+        (void)loop.run(std::move(what));
+    } catch (const std::system_error &error) {
+        return error.code();
+    }
+    return {};
+}
+#endif
 
 #endif
