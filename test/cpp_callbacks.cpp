@@ -177,7 +177,7 @@ TEST_CASE_FIXTURE(with_loop, "connections are accepted one after the other, and 
     }};
     accept.submit(loop.accept_repeatedly(listener.get()));
     std::vector<libloop::unique_fd> clients;
-    int                             connected = 0;
+    std::atomic<int>                connected{0};
     for (int i = 0; i < 3; i++) {
         clients.push_back(loop.socket(AF_INET, SOCK_STREAM));
         loop.connect(clients.back().get(), reinterpret_cast<sockaddr *>(&address), sizeof address)
@@ -371,9 +371,9 @@ TEST_CASE_FIXTURE(with_loop, "plain requests of the C interface can be harvested
 }
 
 TEST_CASE_FIXTURE(with_loop, "closing by the loop closes") {
-    auto      pipe = make_pipe();
-    int       closed = 0;
-    const int in = pipe.in.get(), out = pipe.out.get();
+    auto             pipe = make_pipe();
+    std::atomic<int> closed{0};
+    const int        in = pipe.in.get(), out = pipe.out.get();
     loop.close(std::move(pipe.in)).then([&](result<void> done) { closed += done.has_value(); });
     loop.close(pipe.out.release()).then([&](result<void> done) { closed += done.has_value(); });
     loop.run();

@@ -63,7 +63,7 @@ struct fd_pair {
     libloop::unique_fd in, out; /* of a pipe: to read from, to write to; of sockets: either */
 };
 
-fd_pair            make_pipe();
+fd_pair            make_pipe(); /* of high numbers, which nobody else takes once they are closed */
 fd_pair            make_stream();                          /* connected Unix sockets, not blocking */
 libloop::unique_fd make_listener(sockaddr_in &address_out); /* TCP on the loopback interface */
 libloop::unique_fd make_file(std::string_view contents);
