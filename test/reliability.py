@@ -167,11 +167,12 @@ def headers(output):
 # (name, what it shows, command, limit in seconds beside eight times the budget, what the output says)
 CAMPAIGNS = [
     ("simulator", "Seeded programs on a simulated kernel and clock, with faults, keep the contract.",
-     "go test ./loop -count=1 -run '^TestSim$' -v -args -sim.seconds={seconds}", 300, simulator),
+     "go test ./loop -count=1 -run '^TestSim$' -timeout 0 -v -args -sim.seconds={seconds}", 300, simulator),
     ("mutants", "The simulator sees defects: each of these, planted alone, is caught.",
      "python3 test/mutants.py --seconds 200", 3600, mutants),
     ("torture", "Each system call fails in turn with each errno legal for it, and nothing is lost or left.",
-     "go test ./loop -count=1 -run '^TestTorture$' -v -args -torture.seconds={seconds}", 300, torture),
+     "go test ./loop -count=1 -run '^TestTorture$' -timeout 0 -v -args -torture.seconds={seconds}", 300,
+     torture),
     ("models", "All interleavings of what uses atomics keep their promises; planted errors are found.",
      "test/model/run.sh", 1800, models),
     ("fuzz-abi", "No sequence of C calls breaks the library, under AddressSanitizer.",
