@@ -150,7 +150,7 @@ OURS = [
     ("a short read is taken for the end of the file", "loop/backend/epoll/transfer.go",
      " && !b.atEnd(r, n) {", " && false && !b.atEnd(r, n) {"),
     ("an aborted connection ends the accepting (epoll)", "loop/backend/epoll/socket.go",
-     "for n == sys.ECONNABORTED && r.Op == request.OpAccept {", "for false {"),
+     "for backend.IsNoShot(r, n) {", "for false {"),
     ("the ring of buffers is not refilled", "loop/backend/uring/buffers.go",
      "\tg.tail++\n", ""),
     ("filled buffers are shown newest first", "loop/request/bufferpool.go",

@@ -100,6 +100,12 @@ func takesControlData(r *request.Request) bool {
 	return r.Vector && (*request.Message)(request.Pointer(r.Message)).Control != 0
 }
 
+// IsNoShot reports that the result of a step is none for its request: an accept of many shots has met a
+// connection that was aborted before it could be accepted.
+func IsNoShot(r *request.Request, n int64) bool {
+	return r.Op == request.OpAccept && r.IsSocketShots() && n == sys.ECONNABORTED
+}
+
 // Advance accounts for n bytes that a step of a transfer has moved, and reports whether there is a next step.
 // Otherwise the result of the transfer is r.Moved + n if n is not an error, and n if it is.
 func Advance(kernel sys.Kernel, r *request.Request, n int64) (more bool) {

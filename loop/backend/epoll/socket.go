@@ -119,11 +119,9 @@ func (b *Backend) returnSocket(r *request.Request) {
 	r.Marks &^= request.MarkStalled
 	again := n == sys.EAGAIN || n == sys.EINPROGRESS || n == sys.EALREADY && r.Marked(request.MarkBegun)
 	switch {
+	case backend.IsNoShot(r, n):
+		b.resumeShots(r)
 	case !again && !backend.Advance(b.kernel, r, n):
-		if r.IsSocketShots() && n == sys.ECONNABORTED {
-			b.resumeShots(r)
-			return
-		}
 		b.endSocket(r, n)
 	case r.Marked(request.MarkCancel) || e == nil || r.Generation != e.closings:
 		b.endSocket(r, sys.ECANCELED)
@@ -194,7 +192,7 @@ func (b *Backend) goOn(e *entry, r *request.Request) {
 // nextShot makes an attempt. Connections that were aborted before they could be accepted are none.
 func (b *Backend) nextShot(r *request.Request) int64 {
 	n := b.pursue(r)
-	for n == sys.ECONNABORTED && r.Op == request.OpAccept {
+	for backend.IsNoShot(r, n) {
 		n = b.pursue(r)
 	}
 	return n

@@ -136,11 +136,9 @@ func (b *Backend) cancelSplices(e *entry, fd int64) (n int64) {
 // endStep goes on with an operation after a step of it, or ends it.
 func (b *Backend) endStep(r *request.Request, n int64) {
 	switch {
-	case r.IsSocketShots() && n == sys.ECONNABORTED && !r.Marked(request.MarkCancel):
-		b.issue(r)
 	case r.IsSocketShots() && n >= 0:
 		b.sink.Shoot(r, n)
-	case !backend.Advance(b.kernel, r, n):
+	case !backend.IsNoShot(r, n) && !backend.Advance(b.kernel, r, n):
 		b.sink.Finish(r, backend.Result(r, n))
 	case r.Marked(request.MarkCancel):
 		b.sink.Finish(r, sys.ECANCELED)
