@@ -290,7 +290,8 @@ go_test() {
     failed=$((failed + failures))
 }
 
-# c_test NAME REGEX CMAKE_ARGUMENT...: builds everything with CMake, runs CTest and counts its tests.
+# c_test NAME REGEX CMAKE_ARGUMENT...: builds everything with CMake, runs CTest, two tests at a time, and
+# counts them.
 c_test() {
     local directory=$build/cmake/$1 regex=$2 log=$build/test/$1.log counts
     say "ctest, configuration $1"
@@ -302,8 +303,8 @@ c_test() {
         failed=$((failed + 1))
         return
     fi
-    ctest --test-dir "$directory" --output-on-failure --no-tests=error ${regex:+-R "$regex"} 2>&1 |
-        tee "$log" | grep -v '^ *Start ' || true
+    ctest --test-dir "$directory" --parallel 2 --output-on-failure --no-tests=error \
+        ${regex:+-R "$regex"} 2>&1 | tee "$log" | grep -v '^ *Start ' || true
     if [[ $regex ]] && grep -q '^No tests were found' "$log"; then return; fi # they may be the other one's
     counts=$(sed -n 's/^.*% tests passed, \([0-9]*\) tests failed out of \([0-9]*\)$/\1 \2/p' "$log")
     if [[ $counts ]]; then
