@@ -9,12 +9,13 @@ libloop's. Nothing else is replaced. The tests must be installed (Debian: libpyt
 
 import argparse
 import asyncio
-import importlib
+import importlib.util
 import sys
 import unittest
 
 import libloop
 
+# Older versions of CPython have not all of them.
 MODULES = (
     "test_buffered_proto",
     "test_context",
@@ -73,6 +74,11 @@ def put_in_place() -> None:
     asyncio.set_event_loop_policy(None)
 
 
+def is_installed(name: str) -> bool:
+    """Whether this version of CPython has the module."""
+    return importlib.util.find_spec(f"test.test_asyncio.{name}") is not None
+
+
 def wanted(test: unittest.TestCase) -> bool:
     """Whether a test is not excluded."""
     return ".".join(test.id().split(".")[-3:]) not in EXCLUDED
@@ -92,7 +98,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("-v", "--verbose", action="store_true")
     parser.add_argument("-k", "--keyword", help="only tests whose names contain this")
-    parser.add_argument("modules", nargs="*", default=MODULES)
+    parser.add_argument("modules", nargs="*")
     arguments = parser.parse_args()
     try:
         importlib.import_module("test.test_asyncio")
@@ -101,7 +107,7 @@ def main() -> int:
         return 77
     put_in_place()
     suite = unittest.TestSuite()
-    for name in arguments.modules:
+    for name in arguments.modules or filter(is_installed, MODULES):
         module = importlib.import_module(f"test.test_asyncio.{name}")
         loaded = unittest.defaultTestLoader.loadTestsFromModule(module)
         tests = [test for test in flatten(loaded) if wanted(test)]
