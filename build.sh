@@ -242,6 +242,21 @@ need() {
     DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "${missing[@]}"
 }
 
+need_for_tests() {
+    need cmake ninja-build gcc g++ libc6-dev libcmocka-dev python3 strace binutils git pkg-config curl wrk \
+        libglib2.0-dev spin doctest-dev python3-venv python3-aiohttp \
+        make abigail-tools doxygen mandoc man-db libuv1-dev libevent-dev # for packages and documents
+    need "libpython$(/usr/bin/python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])')-testsuite"
+}
+
+# clang and its sanitizers, which are a package of their own, with the version in its name.
+need_clang() {
+    local version
+    need clang
+    version=$(clang -dumpversion)
+    need "libclang-rt-${version%%.*}-dev"
+}
+
 # ---- steps -------------------------------------------------------------------------------------------
 
 passed=0
@@ -317,10 +332,7 @@ c_test() {
 
 run_tests() {
     local regex=${1:-}
-    need cmake ninja-build gcc g++ libc6-dev libcmocka-dev python3 strace binutils git pkg-config curl wrk \
-        libglib2.0-dev spin doctest-dev python3-venv python3-aiohttp \
-        make abigail-tools doxygen mandoc man-db libuv1-dev libevent-dev # for packages and documents
-    need "libpython$(/usr/bin/python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])')-testsuite"
+    need_for_tests
     if [[ ! $regex ]]; then
         step "go vet" go vet ./...
         go_test go
@@ -491,6 +503,7 @@ wheel() {
 # ---- campaigns: longer than the tests ----------------------------------------------------------------------
 
 simulate() {
+    need gcc libc6-dev
     local seconds=${1:-900} seed=${2:-}
     go test ./loop -count=1 -run "^TestSim\$" -timeout 0 -v -args -sim.seconds="$seconds" \
         ${seed:+-sim.seed="$seed"}
@@ -498,7 +511,8 @@ simulate() {
 
 fuzz() {
     local seconds=${1:-300} target
-    need clang gcc libc6-dev python3 curl wrk
+    need_clang
+    need gcc libc6-dev python3 curl wrk
     lib
     examples
     test/fuzz/run.sh "$seconds"
@@ -508,6 +522,29 @@ fuzz() {
     done
     say "HTTP server"
     python3 test/http_test.py "$build/examples/http_server" --seconds "$seconds"
+}
+
+mutants() {
+    need gcc libc6-dev python3
+    exec python3 test/mutants.py "$@"
+}
+
+analyze() {
+    need clang gcc libc6-dev
+    exec test/analyze.sh
+}
+
+sanitize() {
+    need_clang
+    need gcc g++ libc6-dev libcmocka-dev valgrind
+    exec test/sanitize.sh "$@"
+}
+
+reliability() {
+    need_for_tests
+    need_clang
+    need valgrind
+    exec python3 test/reliability.py --seconds "${1:-60}"
 }
 
 soak() {
@@ -563,12 +600,12 @@ main() {
     bench) bench "$@" ;;
     wheel) wheel "$@" ;;
     simulate) simulate "$@" ;;
-    mutants) exec python3 test/mutants.py "$@" ;;
+    mutants) mutants "$@" ;;
     fuzz) fuzz "$@" ;;
     soak) soak "$@" ;;
-    analyze) exec test/analyze.sh ;;
-    sanitize) exec test/sanitize.sh "$@" ;;
-    reliability) exec python3 test/reliability.py --seconds "${1:-60}" ;;
+    analyze) analyze ;;
+    sanitize) sanitize "$@" ;;
+    reliability) reliability "$@" ;;
     abi) need abigail-tools && lib && test/abi.sh record ;;
     docs) docs ;;
     deb) deb ;;
