@@ -230,6 +230,7 @@ class EventLoop(FileOperations, asyncio.SelectorEventLoop):
             if seconds >= self.slow_callback_duration:
                 description = asyncio.base_events._format_handle(handle)
                 asyncio.log.logger.warning("Executing %s took %.3f seconds", description, seconds)
+        handle = None  # breaks cycles when an exception has it in its traceback
 
     def _write_to_self(self) -> None:
         """Ends the wait; for other threads. Once is enough until the loop has seen it."""
