@@ -162,14 +162,23 @@ func (p *simProgram) isWritable(f *simFile) bool {
 	return f.writes() && !f.blocking && f.description.State()&sys.EpollOut != 0
 }
 
+// mostTurns is how many turns something may take that is ready. A turn brings no more completions than the
+// queue of a ring has room for, and what was submitted before may come first.
+func (p *simProgram) mostTurns(o *simOperation) int {
+	turns := 50
+	if entries := int(p.kernel.RingEntries); entries > 0 {
+		turns += o.index / entries
+	}
+	return turns
+}
+
 // link adds a tick to a chain, until what it is about completes.
 func (p *simProgram) link(o *simOperation, links int) {
-	const most = 50
 	if o.ended || p.finishing || !p.isWritable(o.file) || o.file.closing {
 		return
 	}
 	ratio := &p.kernel.Faults.Ratio
-	if links > most {
+	if links > p.mostTurns(o) {
 		slow := ratio[sim.Lateness] + ratio[sim.Refusals] + ratio[sim.LostSubmitters] + ratio[sim.FewWatches]
 		if slow == 0 && p.threads == 1 {
 			p.fail("%v waits behind %d turns of ticks", o, links)
