@@ -26,6 +26,6 @@
 #error "loop.hpp needs C++17 or newer"
 #endif
 
-#include "loop/core.hpp"
+#include "loop/task_group.hpp"
 
 #endif

@@ -324,12 +324,14 @@ public:
         return detail::work_of(*state_, item);
     }
 
+    /* For the parts of this library: what stays when the loop object moves. */
+    detail::state &shared_state() const noexcept { return *state_; }
+
 protected:
     operations() noexcept = default;
     ~operations() = default;
 
     detail::state *state_ = nullptr;
-
 };
 
 LIBLOOP_END
