@@ -13,7 +13,7 @@ find_package(doctest REQUIRED)
 file(GLOB cpp_sources test/cpp_*.cpp)
 set_source_files_properties(${cpp_sources} PROPERTIES COMPILE_OPTIONS -Wno-shadow)
 
-set(suites_cxx17 cpp_types cpp_callbacks)
+set(suites_cxx17 cpp_types cpp_callbacks cpp_timers)
 set(suites_cxx20 ${suites_cxx17} cpp_coroutines cpp_tasks cpp_combine cpp_groups)
 foreach(standard IN ITEMS 17 20)
     add_library(cpp_support_cxx${standard} OBJECT test/cpp_support.cpp)

@@ -27,5 +27,6 @@
 #endif
 
 #include "loop/task_group.hpp"
+#include "loop/timer.hpp"
 
 #endif
