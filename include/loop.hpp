@@ -26,6 +26,7 @@
 #error "loop.hpp needs C++17 or newer"
 #endif
 
+#include "loop/generator.hpp"
 #include "loop/task_group.hpp"
 #include "loop/timer.hpp"
 

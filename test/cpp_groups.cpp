@@ -1,5 +1,5 @@
 /*
- * loop.hpp, C++20: task_group: values, the first exception, stops from every side, and groups that nobody joins.
+ * loop.hpp, C++20: task_group: values, the first exception, stops from every side, groups that nobody joins.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -36,10 +36,10 @@ task<> sleep_long(libloop::loop &loop, std::atomic<int> &cancelled, token) {
 
 TEST_CASE_FIXTURE(with_loop, "join waits for all tasks, and their values are where they were to be put") {
     auto body = [](libloop::loop &loop) -> task<> {
-        const auto                live = std::make_shared<int>();
-        task_group                group(loop);
-        std::array<int, 50>       values{};
-        std::optional<int>        last;
+        const auto          live = std::make_shared<int>();
+        task_group          group(loop);
+        std::array<int, 50> values{};
+        std::optional<int>  last;
         for (std::size_t i = 0; i < values.size(); i++) {
             const auto time = std::chrono::microseconds(50 * (values.size() - i));
             group.spawn(value_after(loop, time, static_cast<int>(i), live), values[i]);
@@ -154,7 +154,8 @@ TEST_CASE_FIXTURE(with_loop, "who joins is cancelled together with the tasks, be
         CHECK_THROWS_AS(running.get(), std::system_error);
     }
     CHECK(cancelled == 20);
-    CHECK(error_of(loop, libloop::with_timeout(loop, body(loop, true, cancelled), 1ms)) == std::errc::timed_out);
+    auto limited = libloop::with_timeout(loop, body(loop, true, cancelled), 1ms);
+    CHECK(error_of(loop, std::move(limited)) == std::errc::timed_out);
     CHECK(cancelled == 30);
 }
 
