@@ -71,9 +71,10 @@ TEST_CASE_FIXTURE(with_loop, "after a cancel what was kept is yielded, then the 
         sockaddr_in address;
         const auto  listener = make_listener(address);
         const auto  clients = connect_clients(address, 5);
+        const auto  before = open_descriptors();
         generator   connections(loop.accept_repeatedly(listener.get()));
         const auto  first = co_await connections.next();
-        co_await loop.sleep(5ms);
+        while (open_descriptors() < before + 5) co_await loop.sleep(1ms);
         connections.cancel();
         int kept = 0;
         while (true) {

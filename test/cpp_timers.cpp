@@ -141,7 +141,7 @@ TEST_CASE_FIXTURE(with_loop, "a timer that is destroyed in another thread is not
     std::atomic<int> alive{0}, calls{0};
     loop.ref();
     std::thread runner([&] { loop.run(); });
-    for (int i = 0; i < 300; i++) {
+    for (int i = 0; i < 300 || calls == 0; i++) {
         auto  round = std::make_unique<int>(i);
         timer ticking(loop, [&, mine = round.get()] {
             alive++;
@@ -157,7 +157,6 @@ TEST_CASE_FIXTURE(with_loop, "a timer that is destroyed in another thread is not
     }
     loop.unref();
     runner.join();
-    CHECK(calls > 0);
 }
 
 TEST_CASE_FIXTURE(with_loop, "timers of a strand are never called at the same time") {

@@ -75,9 +75,10 @@ private:
         return first;
     }
 
-    /* Begins the action; if it is refused, that is a shot. */
+    /* Begins the action for one that waits; if it is refused, that is a shot. */
     bool has_begun() {
         const int refused = begin_shots(strand_);
+        is_fresh_ = true;
         if (refused < 0) shots_.emplace_back(make_error(refused));
         return refused >= 0;
     }
@@ -88,6 +89,7 @@ private:
             keep_error(arrived);
         else
             keep_value();
+        is_fresh_ = false;
         if (waiting_ && !in_flight() && shots_.empty() && !is_ended_ && !is_stopped_) has_begun();
         if (!waiting_ && shots_.size() >= capacity_) cancel();
         if (!waiting_ || (in_flight() && shots_.empty())) return;
@@ -99,7 +101,7 @@ private:
     void keep_error(std::int64_t error) {
         if (is_abandoned_ || (error == LOOP_ECANCELED && is_cancelled())) return;
         if constexpr (std::is_same_v<T, pooled_buffer>)
-            if (error == LOOP_ENOBUFS && !waiting_) return; /* there may be some when it is tried again */
+            if (error == LOOP_ENOBUFS && !is_fresh_) return; /* buffers may have come back since */
         shots_.emplace_back(make_error(error));
     }
 
@@ -119,6 +121,7 @@ private:
     std::deque<result<shot<T>>> shots_;
     std::coroutine_handle<>     waiting_;
     loop_strand_t              *strand_ = nullptr;
+    bool                        is_fresh_ = false;   /* begun for who waits, and no shot yet */
     bool                        is_stopped_ = false; /* what waits, or is about to, was asked to stop */
     bool                        is_refused_ = false; /* it was before it waited */
     bool                        is_ended_ = false;
@@ -233,7 +236,7 @@ public:
      *           Then the action is not in flight any more. next().as_result() yields a result of the same.
      * Throws    std::system_error: what the action failed with, after the shots before that. The next next()
      *           begins it again. LOOP_ECANCELED if the task is asked to stop: at once, and what was kept
-     *           stays for another. LOOP_ENOBUFS only if there is no buffer while somebody waits.
+     *           stays for another. LOOP_ENOBUFS only if there is no buffer while it waits.
      */
     detail::next_shot<T> next() const noexcept { return detail::next_shot<T>(shots_); }
 
