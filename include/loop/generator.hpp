@@ -215,6 +215,7 @@ template <class T> class generator {
 public:
     using value_type = detail::shot<T>;
 
+    /** Of an action, which is not begun yet. */
     template <class Submit>
     explicit generator(const action<T, Submit, action_kind::repeating> &what,
                        std::size_t capacity = detail::shots<T>::default_capacity)

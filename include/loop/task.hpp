@@ -181,6 +181,7 @@ public:
 
     explicit task(detail::frame_owner<promise_type> frame) noexcept : frame_(std::move(frame)) {}
 
+    /** `co_await std::move(task)`: runs it to its end. */
     auto operator co_await() && noexcept {
         if (!frame_.get()) detail::misuse("a task was awaited twice");
         return detail::task_awaiter<T>(std::move(frame_));
@@ -190,17 +191,17 @@ private:
     detail::frame_owner<promise_type> frame_;
 };
 
-template <class T> task<T> detail::task_promise<T>::get_return_object() noexcept {
-    return task<T>(frame_owner<task_promise>(std::coroutine_handle<task_promise>::from_promise(*this)));
-}
-
 /** How a task is started. */
 struct start_options {
-    std::stop_token stop = {};                 /* cancels it */
-    strand         *in = nullptr;              /* it and all that it awaits run in this strand */
+    std::stop_token stop = {};    /* cancels it */
+    strand         *in = nullptr; /* it and all that it awaits run in this strand */
 };
 
 namespace detail {
+
+template <class T> task<T> task_promise<T>::get_return_object() noexcept {
+    return task<T>(frame_owner<task_promise>(std::coroutine_handle<task_promise>::from_promise(*this)));
+}
 
 template <class T> class root_promise;
 
@@ -380,6 +381,7 @@ public:
         return promise_->take();
     }
 
+    /** `co_await std::move(job)`: waits for its end. */
     auto operator co_await() && noexcept {
         if (promise_ == nullptr) detail::misuse("a job was awaited twice");
         return detail::job_awaiter<T>(*std::exchange(promise_, nullptr));

@@ -114,13 +114,13 @@ private:
  *
  *     libloop::timer alarm(loop, [] { std::puts("nothing came"); });
  *     alarm.start(10s);
- *     alarm.start(10s);                                   something came: ten seconds from now instead
+ *     alarm.start(10s);    // something came: ten seconds from now instead
  *
- * Lifetime   The callable is not called any more when the destructor has returned, which waits for a call
- *            that another thread is in. It may destroy its own timer. It is freed when the loop has seen to
- *            the cancellation. A timer may outlive its loop, but not be used then.
- * Exceptions What the callable throws comes out of loop::run, and the timer goes on.
- * Threads    Any, one at a time for each timer. The callable runs in a thread that runs the loop.
+ * Lifetime    The callable is not called any more when the destructor has returned, which waits for a call
+ *             that another thread is in. It may destroy its own timer. It is freed when the loop has seen to
+ *             the cancellation. A timer may outlive its loop, but not be used then.
+ * Exceptions  What the callable throws comes out of loop::run, and the timer goes on.
+ * Threads     Any, one at a time for each timer. The callable runs in a thread that runs the loop.
  */
 class timer {
 public:
