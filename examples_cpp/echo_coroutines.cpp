@@ -4,9 +4,10 @@
  *     echo_coroutines PORT [CONNECTIONS]  PORT 0: any free one. Ends after CONNECTIONS, on SIGINT or SIGTERM.
  *     echo_coroutines                     tests itself, with clients that are coroutines of the same loop
  *
- * Shown: a task for each connection, which reads like blocking code; a stop token that ends all of them;
- * when_any, which makes "serve until a signal comes" one line; buffers that are taken from a pool on arrival;
- * a limit of time on a send. It is examples_c/echo_server.c in a third of the lines.
+ * Shown: a task for each connection, which reads like blocking code; a task group that all of them are in,
+ * so that none is left when the server ends; a generator of connections; when_any, which makes "serve until
+ * a signal comes" one line; buffers that are taken from a pool on arrival; a limit of time on a send. It is
+ * examples_c/echo_server.c in a third of the lines.
  */
 #include <loop.hpp>
 
@@ -39,7 +40,6 @@ struct server {
     libloop::loop       &loop;
     libloop::unique_fd   listener;
     libloop::buffer_pool pool{loop, buffer_bytes, buffers};
-    std::stop_source     stop; /* ends the connections */
     std::uint64_t        accepted = 0, ended = 0, bytes = 0, limit = 0;
 };
 
@@ -74,18 +74,18 @@ task<> serve_client(server &server, libloop::unique_fd client) {
 
 /* ---- the server ---------------------------------------------------------------------------------- */
 
-task<> accept_clients(server &server) {
+task<> accept_clients(server &server, libloop::task_group &connections) {
+    libloop::generator arriving(server.loop.accept_repeatedly(server.listener.get()));
     while (server.limit == 0 || server.accepted < server.limit) {
-        auto client = co_await server.loop.accept(server.listener.get()).as_result();
+        auto client = co_await arriving.next().as_result();
         if (client.error() == std::errc::too_many_files_open) { /* until a connection has ended */
             co_await server.loop.sleep(10ms);
             continue;
         }
         client.value(); /* throws what else went wrong, or the cancellation */
         server.accepted++;
-        server.loop.start(serve_client(server, *std::move(client)), {server.stop.get_token(), nullptr});
+        connections.spawn(serve_client(server, **std::move(client)));
     }
-    while (server.ended < server.accepted) co_await server.loop.sleep(5ms);
 }
 
 int signal_pipe[2];
@@ -113,9 +113,9 @@ void catch_signals() {
 }
 
 task<> serve(server &server) {
-    co_await libloop::when_any(accept_clients(server), wait_for_signal(server.loop));
-    server.stop.request_stop();
-    while (server.ended < server.accepted) co_await server.loop.sleep(1ms);
+    libloop::task_group connections(server.loop);
+    connections.spawn(accept_clients(server, connections));
+    co_await libloop::when_any(connections.join(), wait_for_signal(server.loop));
 }
 
 /* Returns a listening socket on the loopback interface, and sets its address. */

@@ -26,6 +26,8 @@
 #error "loop.hpp needs C++17 or newer"
 #endif
 
-#include "loop/core.hpp"
+#include "loop/generator.hpp"
+#include "loop/task_group.hpp"
+#include "loop/timer.hpp"
 
 #endif

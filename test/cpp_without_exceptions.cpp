@@ -52,6 +52,18 @@ void test_callables() {
     CHECK(calls == 3 && posts == 1 && value == 5);
 }
 
+void test_timer() {
+    using namespace std::chrono_literals;
+    libloop::loop   loop = make_loop();
+    std::error_code error;
+    int             calls = 0;
+    libloop::timer  once(loop, [&] { calls++; });
+    once.start(1ms, error);
+    CHECK(!error);
+    loop.run(error);
+    CHECK(!error && calls == 1);
+}
+
 void test_errors() {
     libloop::loop   loop = make_loop();
     std::error_code error;
@@ -74,6 +86,30 @@ libloop::task<int> count_zeroes(libloop::loop &loop) {
     co_return static_cast<int>(*bytes);
 }
 
+libloop::task<int> count_ticks(libloop::loop &loop, int wanted) {
+    using namespace std::chrono_literals;
+    libloop::generator ticks(loop.timer(1us, 1us));
+    int                count = 0;
+    while (count < wanted) {
+        const auto tick = co_await ticks.next().as_result();
+        CHECK(tick.has_value() && *tick);
+        count++;
+    }
+    ticks.cancel();
+    bool is_kept = true;
+    while (is_kept) is_kept = co_await ticks.next();
+    co_return count;
+}
+
+libloop::task<> fill_group(libloop::loop &loop) {
+    libloop::task_group group(loop);
+    int                 ticks = 0, zeroes = 0;
+    group.spawn(count_ticks(loop, 5), ticks);
+    group.spawn(count_zeroes(loop), zeroes);
+    co_await group.join();
+    CHECK(ticks == 5 && zeroes == 100);
+}
+
 libloop::task<> throw_away(libloop::loop &loop) { co_await loop.open("/nonexistent", O_RDONLY); }
 
 void test_coroutines() {
@@ -83,6 +119,7 @@ void test_coroutines() {
     const auto all = loop.run(libloop::when_all(count_zeroes(loop), loop.sleep(1ms)));
     CHECK(std::get<0>(all) == 100);
     CHECK(loop.run(libloop::with_timeout(loop, count_zeroes(loop), 1h)) == 100);
+    loop.run(fill_group(loop));
 }
 #endif
 
@@ -121,6 +158,7 @@ int main(int argc, char **argv) {
     test_coroutines();
 #endif
     test_callables();
+    test_timer();
     test_errors();
     return 0;
 }

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what CMake built, through a staging directory (DESTDIR), moves the result elsewhere, and builds a
-# project of two programs in C and C++ with it, each with the shared and the static library: by
+# project of programs in C and C++ with it, each with the shared and the static library: by
 # find_package, by pkg-config and make, and by the bare compilers. Then once more from the source tree, by
 # add_subdirectory and by FetchContent. Every command runs in a directory that has nothing to do with it. In
 # the end it uninstalls.
@@ -24,11 +24,21 @@ die() {
     exit 1
 }
 
-# check_programs DIRECTORY WAY: all four say hello; those with the shared library get it by its SONAME, and
-# the others do not need it.
+# The programs, and how each is compiled: the one with a coroutine only where the compiler has that.
+sources=(hello.c hello.cpp)
+declare -A compilers=([hello.c]=${CC:-cc} [hello.cpp]="${CXX:-c++} -std=c++17"
+    [hello_coroutine.cpp]="${CXX:-c++} -std=c++20")
+if ${compilers[hello_coroutine.cpp]} -x c++ -fsyntax-only - <<<'#include <stop_token>
+static_assert(__cpp_impl_coroutine && __cpp_lib_jthread);' 2>/dev/null; then
+    sources+=(hello_coroutine.cpp)
+fi
+
+# check_programs DIRECTORY WAY: all say hello; those with the shared library get it by its SONAME, and the
+# others do not need it.
 check_programs() {
-    local program output needed
-    for program in hello_{c,cpp}_{loop,static}; do
+    local program output needed programs
+    programs=("${sources[@]/%/_loop}" "${sources[@]/%/_static}")
+    for program in "${programs[@]//./_}"; do
         output=$("$1/$program") || die "$2: $program fails"
         [[ $output == "hello from libloop $version, result 0" ]] || die "$2: $program prints $output"
         needed=$(objdump -p "$1/$program" | grep -c "NEEDED *libloop.so.${version%%.*}\$" || true)
@@ -41,21 +51,21 @@ check_programs() {
 # by_cmake WAY GENERATOR ARGUMENT...
 by_cmake() {
     local directory="$scratch/$1 $2"
-    cmake -S "$consumer" -B "$directory" -G "$2" "-DLOOP_FROM=$1" "${@:3}" >/dev/null
+    cmake -S "$consumer" -B "$directory" -G "$2" "-DLOOP_FROM=$1" "${@:3}" \
+        "-DSOURCES=$(IFS=';'; echo "${sources[*]}")" >/dev/null
     cmake --build "$directory" >/dev/null
     check_programs "$directory" "$1, $2"
 }
 
 # by_compiler: what the page on installing says, without any tool.
 by_compiler() {
-    local directory=$scratch/bare kind language compiler
+    local directory=$scratch/bare source
     mkdir "$directory"
-    for language in c cpp; do
-        [[ $language == c ]] && compiler=${CC:-cc} || compiler=${CXX:-c++}
-        $compiler "$consumer/hello.$language" "-I$prefix/include" "-L$prefix/$libdir" \
-            "-Wl,-rpath,$prefix/$libdir" -lloop -o "$directory/hello_${language}_loop"
-        $compiler "$consumer/hello.$language" "-I$prefix/include" "$prefix/$libdir/libloop.a" -lpthread \
-            -o "$directory/hello_${language}_static"
+    for source in "${sources[@]}"; do
+        ${compilers[$source]} "$consumer/$source" "-I$prefix/include" "-L$prefix/$libdir" \
+            "-Wl,-rpath,$prefix/$libdir" -lloop -o "$directory/${source/./_}_loop"
+        ${compilers[$source]} "$consumer/$source" "-I$prefix/include" "$prefix/$libdir/libloop.a" -lpthread \
+            -o "$directory/${source/./_}_static"
     done
     check_programs "$directory" "the bare compilers"
 }
@@ -65,14 +75,14 @@ by_make() {
     mkdir "$scratch/make"
     ln -s "$prefix" "$scratch/prefix"
     PKG_CONFIG_PATH=$scratch/prefix/$libdir/pkgconfig LDFLAGS= LD_RUN_PATH=$prefix/$libdir \
-        make -C "$scratch/make" -f "$consumer/Makefile" >/dev/null
+        make -C "$scratch/make" -f "$consumer/Makefile" "SOURCES=${sources[*]}" >/dev/null
     check_programs "$scratch/make" "pkg-config and make"
 }
 
 DESTDIR=$scratch/stage cmake --install "$build" --prefix /opt/loop >/dev/null
 cp -r "$scratch/stage/opt/loop" "$prefix"
 
-for file in include/loop.h \
+for file in include/loop.h include/loop.hpp include/loop/core.hpp \
     "$libdir"/{libloop.so,"libloop.so.${version%%.*}","libloop.so.$version",libloop.a} \
     "$libdir"/{pkgconfig/libloop.pc,cmake/loop/loopConfig.cmake,cmake/loop/loopConfigVersion.cmake} \
     share/man/man3/loop_read.3 share/man/man7/libloop.7 \

@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
-"""Gives Doxygen include/loop.h with the marks that it wants; see docs/Doxyfile.
+"""Gives Doxygen include/loop.h, or a header of C++, with the marks that it wants; see docs/Doxyfile.
 
     doxygen_filter.py HEADER
 
-In the header itself the comments are plain text. Here each one becomes a documentation comment, parameters
-become @param, and the list of errors becomes the enumerators that the compiler sees.
+In the headers themselves the comments are plain text. Here each one becomes a documentation comment,
+parameters become @param, and the list of errors becomes the enumerators that the compiler sees. In C++ the
+comments that begin with /** are documentation already; one is about all members up to the next empty line,
+and members without one are left out: they are what one expects, or for the parts of the library.
 """
 
 import re
@@ -27,7 +29,7 @@ def comment_of(entry):
     parts = []
     for item in entry.items:
         if item.code:
-            parts.append(f"@code{{.c}}\n{item.text}\n@endcode")
+            parts.append(f"@code\n{item.text}\n@endcode")
         elif item.label is None:
             parts.append(marked(item.text))
         elif item.label == "":
@@ -49,9 +51,40 @@ def enumerators(text):
                    for name, number, message in ERROR.findall(text))
 
 
+def cpp_filtered(text, name):
+    """A header of C++."""
+    head, text = text.split("*/", 1)
+    text = re.sub(r"namespace detail \{\n(?:.|\n)*?\n\} // namespace detail\n", hidden, text)
+    text = re.sub(r"(?<=[\n:]\n)(?! {5}| {4}/\*\*| {4}/\* -|#)(?:(?: {4}|#).+\n)+", hidden, text)
+    text = re.sub(r"(?m)^( {4})?/\*\*(?:.|\n)*?\*/\n(?(1)(?:(?: {4}|#).+\n)*)", documented, text)
+    text = re.sub(r"; +/\* (.*) \*/\n", r"; /**< \1 */\n", text)
+    about = comment_of(header.Entry("", header.items_of(head + "*/"), ""))
+    return f"/** @file {name}\n{about}\n*/{text}"
+
+
+def hidden(found):
+    """What is not documented: as many empty lines."""
+    return "\n" * found[0].count("\n")
+
+
+def documented(found):
+    """A documentation comment, with the members that it is about, if it is about members."""
+    comment, members = found[0].split("*/\n", 1)
+    about = comment_of(header.Entry("", header.items_of(comment.strip() + "*/"), ""))
+    return f"/** @{{ */\n/** {about} */\n{members}/** @}} */\n" if members else f"/** {about} */\n"
+
+
 def main():
     with open(sys.argv[1], encoding="utf-8") as file:
         text = file.read()
+    if sys.argv[1].endswith(".hpp"):
+        print(cpp_filtered(text, sys.argv[1].rpartition("include/")[2]))
+    else:
+        print(c_filtered(text))
+
+
+def c_filtered(text):
+    """include/loop.h."""
     head, *_ = entries = list(header.entries(text))
     result = text
     for entry in entries[1:]:
@@ -67,8 +100,8 @@ def main():
     result = result.replace("    LOOP_ERROR_MAP(LOOP_ERROR_ENUM) LOOP_NAME_ERROR_MAP(LOOP_ERROR_ENUM)\n",
                             enumerators(text))
     head_end = result.index("*/") + 2
-    print(f"/** @file loop.h\nThe interface of libloop. */\n/** @mainpage libloop\n{comment_of(head)}\n*/\n"
-          + result[head_end:].replace('#ifdef __cplusplus\n}\n', '/** @} */\n#ifdef __cplusplus\n}\n'))
+    return (f"/** @file loop.h\nThe interface of libloop. */\n/** @mainpage libloop\n{comment_of(head)}\n*/\n"
+            + result[head_end:].replace('#ifdef __cplusplus\n}\n', '/** @} */\n#ifdef __cplusplus\n}\n'))
 
 
 main()

@@ -48,11 +48,13 @@ struct is_readable_memory<C, std::void_t<element_of<C>>>
  * std::array, std::string, std::span), or of an array. Borrowed until the operation has completed.
  */
 struct mutable_buffer {
-    void       *data;
-    std::size_t size;
+    void       *data; /* the first byte */
+    std::size_t size; /* in bytes */
 
+    /** Of so many bytes at `memory`. */
     mutable_buffer(void *memory, std::size_t bytes) noexcept : data(memory), size(bytes) {}
 
+    /** Of what has data() and size(), or of an array; the elements are trivially copyable. */
     template <class C, class = std::enable_if_t<
                            detail::is_writable_memory<std::remove_reference_t<C>>::value &&
                            !std::is_same_v<std::decay_t<C>, mutable_buffer>>>
@@ -62,13 +64,15 @@ struct mutable_buffer {
 
 /** Memory to write from; as mutable_buffer, and also made of a string, without the 0 byte at its end. */
 struct const_buffer {
-    const void *data;
-    std::size_t size;
+    const void *data; /* the first byte */
+    std::size_t size; /* in bytes */
 
+    /** Of so many bytes at `memory`, of a string that ends with a 0 byte, of memory to read into. */
     const_buffer(const void *memory, std::size_t bytes) noexcept : data(memory), size(bytes) {}
     const_buffer(const char *text) noexcept : const_buffer(std::string_view(text)) {}
     const_buffer(const mutable_buffer &other) noexcept : data(other.data), size(other.size) {}
 
+    /** Of what has data() and size(), or of an array; the elements are trivially copyable. */
     template <class C, class = std::enable_if_t<
                            detail::is_readable_memory<std::remove_reference_t<C>>::value &&
                            !std::is_same_v<std::decay_t<C>, const_buffer>>>
@@ -79,6 +83,7 @@ struct const_buffer {
 /** A descriptor that is closed with close(2) at the end of its owner; nothing may be in flight on it then. */
 class unique_fd {
 public:
+    /** Owns none, that one, or what another owned. */
     unique_fd() noexcept = default;
     explicit unique_fd(loop_fd_t fd) noexcept : fd_(fd) {}
     unique_fd(unique_fd &&other) noexcept : fd_(other.release()) {}
@@ -107,9 +112,10 @@ private:
 
 /** Room for the address of a socket. */
 struct socket_address {
-    sockaddr_storage storage{};
-    loop_socklen_t   length = sizeof(sockaddr_storage);
+    sockaddr_storage storage{};                         /* the address */
+    loop_socklen_t   length = sizeof(sockaddr_storage); /* its bytes */
 
+    /** For functions of the system. */
     sockaddr       *get() noexcept { return reinterpret_cast<sockaddr *>(&storage); }
     const sockaddr *get() const noexcept { return reinterpret_cast<const sockaddr *>(&storage); }
 };
@@ -153,6 +159,7 @@ public:
     strand(const strand &) = delete;
     strand &operator=(const strand &) = delete;
 
+    /** For functions of loop.h. */
     loop_strand_t *get() noexcept { return &strand_; }
 
 private:

@@ -27,8 +27,6 @@ enum class group_policy { on_first_failure, on_first_end };
 /* Tasks that run side by side for a coroutine that waits for all of them. */
 class group {
 public:
-    static constexpr std::size_t none = static_cast<std::size_t>(-1);
-
     group(const context &around, group_policy policy) : policy_(policy), token_(source_.get_token()) {
         inner_.stop = &token_;
         inner_.strand = around.strand;
@@ -43,22 +41,38 @@ public:
     void expect(std::size_t branches, std::coroutine_handle<> parent) noexcept {
         parent_ = parent;
         remaining_.store(branches, std::memory_order_relaxed);
+        decisive_.store(none, std::memory_order_relaxed);
     }
 
-    /* Of a branch that ended: the coroutine to go on with. The group may be gone afterwards. */
-    std::coroutine_handle<> end(std::size_t index, bool has_failed) noexcept {
-        if (has_failed || policy_ == group_policy::on_first_end) {
-            std::size_t expected = none;
-            if (decisive_.compare_exchange_strong(expected, index, std::memory_order_acq_rel))
-                request_stop();
-        }
-        return arrive() ? parent_ : std::noop_coroutine();
+    /* Takes one in beside those that are expected, of whom one has not arrived yet. */
+    void add() noexcept { remaining_.fetch_add(1, std::memory_order_relaxed); }
+
+    /* Of a branch that ended, with an exception or NULL, before it arrives. */
+    void end(std::size_t index, std::exception_ptr failure) noexcept {
+        if (!failure && policy_ == group_policy::on_first_failure) return;
+        std::size_t expected = none;
+        if (!decisive_.compare_exchange_strong(expected, index, std::memory_order_acq_rel)) return;
+        failure_ = std::move(failure);
+        request_stop();
+    }
+
+    /* Whether all have arrived with this one, so that the parent goes on. If not, the group may be gone. */
+    bool arrive() noexcept { return remaining_.fetch_sub(1, std::memory_order_acq_rel) == 1; }
+
+    std::coroutine_handle<> parent() const noexcept { return parent_; }
+
+    /* After all arrived: throws the exception that was decisive, if one was. */
+    void rethrow() {
+#if LIBLOOP_EXCEPTIONS
+        if (failure_) std::rethrow_exception(std::exchange(failure_, nullptr));
+#endif
     }
 
     void request_stop() noexcept { source_.request_stop(); }
-    bool arrive() noexcept { return remaining_.fetch_sub(1, std::memory_order_acq_rel) == 1; }
 
 private:
+    static constexpr std::size_t none = static_cast<std::size_t>(-1);
+
     const group_policy       policy_;
     std::stop_source         source_;
     std::stop_token          token_;
@@ -66,6 +80,7 @@ private:
     stop_link<group>         link_;
     std::atomic<std::size_t> remaining_{0};
     std::atomic<std::size_t> decisive_{none};
+    std::exception_ptr       failure_;
     std::coroutine_handle<>  parent_;
 };
 
@@ -98,7 +113,8 @@ public:
     final_awaiter       final_suspend() const noexcept { return {}; }
 
     std::coroutine_handle<> end(std::coroutine_handle<branch_promise>) noexcept {
-        return group_->end(index_, this->has_failed());
+        group_->end(index_, this->exception());
+        return group_->arrive() ? group_->parent() : std::noop_coroutine();
     }
 
 private:
@@ -158,15 +174,6 @@ template <class T> std::vector<branch<T>> make_branches(group &group, std::vecto
     return branches;
 }
 
-/* Throws the exception of branch `index`, if it has one. */
-template <class... T> void rethrow(std::tuple<branch<T>...> &branches, std::size_t index) {
-    std::size_t position = 0;
-    const auto  rethrow_one = [&](auto &each) {
-        if (position++ == index && each.ended().has_failed()) each.ended().take_storable();
-    };
-    std::apply([&](auto &...each) { (rethrow_one(each), ...); }, branches);
-}
-
 /* The value of branch `index` as the alternative of that number. */
 template <class Variant, class... T, std::size_t... I>
 Variant take_one(std::tuple<branch<T>...> &branches, std::size_t index, std::index_sequence<I...>) {
@@ -181,7 +188,7 @@ template <class... T> task<std::tuple<storable<T>...>> all_of(task<T>... tasks) 
     group group(co_await this_context{}, group_policy::on_first_failure);
     auto  branches = make_branches(group, std::index_sequence_for<T...>(), tasks...);
     co_await run_branches(group, branches);
-    rethrow(branches, group.decisive());
+    group.rethrow();
     co_return std::apply(
         [](auto &...each) { return std::tuple<storable<T>...>(each.ended().take_storable()...); }, branches);
 }
@@ -222,7 +229,7 @@ template <class T> task<std::vector<detail::storable<T>>> when_all(std::vector<t
     detail::group group(co_await detail::this_context{}, detail::group_policy::on_first_failure);
     auto          branches = detail::make_branches(group, tasks);
     co_await detail::run_branches(group, branches);
-    if (group.decisive() != detail::group::none) branches[group.decisive()].ended().take();
+    group.rethrow();
     std::vector<detail::storable<T>> values;
     values.reserve(branches.size());
     for (auto &each : branches) values.push_back(each.ended().take_storable());

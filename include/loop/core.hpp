@@ -15,6 +15,7 @@ LIBLOOP_BEGIN
 
 /** What a loop is to be like; see loop_options_t. */
 struct options {
+    /** The mechanism of the kernel; see LOOP_BACKEND_AUTO and its siblings. */
     enum class backend : std::uint32_t {
         automatic = LOOP_BACKEND_AUTO,
         epoll = LOOP_BACKEND_EPOLL,
@@ -22,7 +23,7 @@ struct options {
         kqueue = LOOP_BACKEND_KQUEUE,
         iocp = LOOP_BACKEND_IOCP
     };
-    static constexpr std::uint32_t threads_per_cpu = LOOP_THREADS_PER_CPU;
+    static constexpr std::uint32_t threads_per_cpu = LOOP_THREADS_PER_CPU; /* for `threads` */
 
     std::uint32_t threads = 1;          /* that run callbacks, the caller of run included */
     std::uint32_t blocking_threads = 0; /* most threads for blocking work; 0 = the default of the library */
@@ -34,18 +35,19 @@ struct options {
  * An event loop. It owns a loop_t, which its destructor ends: what is in flight is cancelled, and every
  * completion is delivered, before the destructor returns. Coroutines thus run to their end there.
  *
- * Errors     Each function that can fail throws std::system_error, or takes a std::error_code& and sets it.
- *            In a program without exceptions the former abort.
- * Exceptions What a callable, or a task that nobody waits for, throws stops the loop and is thrown by the
- *            run, run_once, wait or deinit in whose time it happened, from both forms; of several threads'
- *            the first. The loop can be run again afterwards. Those of the destructor's time are dropped.
- * Threads    As the functions of loop.h: any thread may submit, cancel and stop; one at a time runs it.
- *            Moving and ending a loop is for one thread while no other uses the object.
+ * Errors      Each function that can fail throws std::system_error, or takes a std::error_code& and sets it.
+ *             In a program without exceptions the former abort.
+ * Exceptions  What a callable, or a task that nobody waits for, throws stops the loop and is thrown by the
+ *             run, run_once, wait or deinit in whose time it happened, from both forms; of several threads'
+ *             the first. The loop can be run again afterwards. Those of the destructor's time are dropped.
+ * Threads     As the functions of loop.h: any thread may submit, cancel and stop; one at a time runs it.
+ *             Moving and ending a loop is for one thread while no other uses the object.
  */
 class loop : public operations {
 public:
     loop() : loop(options()) {}
 
+    /** Throws std::system_error. */
     explicit loop(const options &wanted) {
         std::error_code error;
         *this = loop(wanted, error);
@@ -91,6 +93,7 @@ public:
         last->rethrow();
     }
 
+    /** Whether there is a loop. */
     explicit operator bool() const noexcept { return state_ != nullptr; }
 
     /** For functions of loop.h. It stays owned. */

@@ -107,6 +107,7 @@ inline std::int64_t check(std::int64_t result, const char *what) {
  */
 template <class T> class [[nodiscard]] result {
 public:
+    /** A value, or an error. */
     result(T value) : value_(std::move(value)) {}
     result(std::error_code error) noexcept : error_(error) {}
 
@@ -150,9 +151,11 @@ private:
 /** The outcome of an operation that has no value. */
 template <> class [[nodiscard]] result<void> {
 public:
+    /** Success, or an error. */
     result() noexcept = default;
     result(std::error_code error) noexcept : error_(error) {}
 
+    /** Whether it succeeded, and the error if not. */
     explicit        operator bool() const noexcept { return !error_; }
     bool            has_value() const noexcept { return !error_; }
     std::error_code error() const noexcept { return error_; }

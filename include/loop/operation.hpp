@@ -182,6 +182,7 @@ public:
     }
 
 #if LIBLOOP_COROUTINES
+    /** `co_await action`: begins it, and yields its value or throws its error. */
     auto operator co_await() const noexcept;
     /** For co_await: yields a result<T> instead of throwing. */
     auto as_result() const noexcept;
@@ -217,6 +218,7 @@ private:
  */
 template <class F> class operation {
 public:
+    /** Of a callable; nothing is submitted. */
     explicit operation(F f) : f_(std::move(f)) { flight_.request.user = this; }
     operation(const operation &) = delete;
     operation &operator=(const operation &) = delete;
@@ -265,6 +267,7 @@ public:
     /** Whether it was submitted and has not completed. For the thread that submits it, or its callable. */
     bool in_flight() const noexcept { return in_flight_; }
 
+    /** The callable. */
     F &callable() noexcept { return f_; }
 
 private:

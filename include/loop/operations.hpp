@@ -31,6 +31,7 @@ public:
         if (memory_ != nullptr) loop_buffer_return(pool_, memory_);
     }
 
+    /** What was received: the first byte, the number of bytes, and whether there are none. */
     char       *data() const noexcept { return static_cast<char *>(memory_); }
     std::size_t size() const noexcept { return size_; }
     bool        empty() const noexcept { return size_ == 0; }
@@ -109,6 +110,7 @@ public:
             detail::misuse("a buffer pool ended while receives used it");
     }
 
+    /** For functions of loop.h. It stays owned. */
     loop_buffers_t *get() const noexcept { return pool_; }
 
 private:
@@ -251,6 +253,7 @@ public:
         return connect(fd, address.get(), address.length);
     }
 
+    /** result<size_t>; `peer` and `message` are borrowed until completion. */
     auto recv(loop_fd_t fd, mutable_buffer to, std::uint32_t flags = 0) const noexcept {
         return make<std::size_t, loop_recv>(fd, to.data, to.size, flags);
     }
@@ -324,12 +327,14 @@ public:
         return detail::work_of(*state_, item);
     }
 
+    /* For the parts of this library: what stays when the loop object moves. */
+    detail::state &shared_state() const noexcept { return *state_; }
+
 protected:
     operations() noexcept = default;
     ~operations() = default;
 
     detail::state *state_ = nullptr;
-
 };
 
 LIBLOOP_END

@@ -31,8 +31,7 @@ public:
     void unhandled_exception() noexcept { ended_.template emplace<2>(std::current_exception()); }
 
     bool               has_failed() const noexcept { return ended_.index() == 2; }
-    bool               has_value() const noexcept { return ended_.index() == 1; }
-    std::exception_ptr exception() const noexcept { return std::get<2>(ended_); }
+    std::exception_ptr exception() const noexcept { return has_failed() ? std::get<2>(ended_) : nullptr; }
 
     T take() {
 #if LIBLOOP_EXCEPTIONS
@@ -96,6 +95,44 @@ private:
     std::coroutine_handle<Promise> frame_;
 };
 
+/* Resumes a coroutine in a turn of the loop. It has to last until then. */
+class tick {
+public:
+    /* 0, or why it was refused. If it was not, both may be gone already: another thread took the turn. */
+    int resume(state &owner, std::coroutine_handle<> coroutine, loop_strand_t *strand) noexcept {
+        request_.user = coroutine.address();
+        if (strand != nullptr) loop_set_strand(&request_, strand);
+        return loop_on_next_tick(owner.handle, &request_, &tick::on_tick);
+    }
+
+private:
+    static void on_tick(loop_t *, loop_request_t *request, std::int64_t) noexcept {
+        std::coroutine_handle<>::from_address(request->user).resume();
+    }
+
+    loop_request_t request_{};
+};
+
+/* A coroutine that waits for the end of what runs by itself, perhaps outside of its strand. */
+class waiter {
+public:
+    explicit waiter(std::coroutine_handle<> coroutine = std::noop_coroutine(),
+                    loop_strand_t *strand = nullptr) noexcept
+        : coroutine_(coroutine), strand_(strand) {}
+
+    /* Called at that end, in `ended_in`: the coroutine to go on with. */
+    std::coroutine_handle<> wake(state &owner, const loop_strand_t *ended_in) noexcept {
+        const std::coroutine_handle<> coroutine = coroutine_;
+        if (strand_ == nullptr || strand_ == ended_in) return coroutine;
+        return tick_.resume(owner, coroutine, strand_) < 0 ? coroutine : std::noop_coroutine();
+    }
+
+private:
+    std::coroutine_handle<> coroutine_;
+    loop_strand_t          *strand_;
+    tick                    tick_;
+};
+
 template <class T> class task_promise : public returning<T>, public context {
 public:
     task<T>             get_return_object() noexcept;
@@ -144,6 +181,7 @@ public:
 
     explicit task(detail::frame_owner<promise_type> frame) noexcept : frame_(std::move(frame)) {}
 
+    /** `co_await std::move(task)`: runs it to its end. */
     auto operator co_await() && noexcept {
         if (!frame_.get()) detail::misuse("a task was awaited twice");
         return detail::task_awaiter<T>(std::move(frame_));
@@ -153,17 +191,17 @@ private:
     detail::frame_owner<promise_type> frame_;
 };
 
-template <class T> task<T> detail::task_promise<T>::get_return_object() noexcept {
-    return task<T>(frame_owner<task_promise>(std::coroutine_handle<task_promise>::from_promise(*this)));
-}
-
 /** How a task is started. */
 struct start_options {
-    std::stop_token stop = {};                 /* cancels it */
-    strand         *in = nullptr;              /* it and all that it awaits run in this strand */
+    std::stop_token stop = {};    /* cancels it */
+    strand         *in = nullptr; /* it and all that it awaits run in this strand */
 };
 
 namespace detail {
+
+template <class T> task<T> task_promise<T>::get_return_object() noexcept {
+    return task<T>(frame_owner<task_promise>(std::coroutine_handle<task_promise>::from_promise(*this)));
+}
 
 template <class T> class root_promise;
 
@@ -188,7 +226,6 @@ public:
             link_.emplace(options.stop, stop_request<root_promise>{this});
         if (token_.stop_possible()) stop = &token_;
         if (options.in != nullptr) strand = options.in->get();
-        flight_.request.user = this;
     }
 
     root<T>             get_return_object() noexcept { return {handle()}; }
@@ -196,22 +233,19 @@ public:
     final_awaiter       final_suspend() const noexcept { return {}; }
 
     /* Begins the coroutine in the next turn; 0, or why not. */
-    int begin() noexcept {
-        flight_.owner = owner_;
-        if (strand != nullptr) loop_set_strand(&flight_.request, strand);
-        return loop_on_next_tick(owner_->handle, &flight_.request, &root_promise::on_tick);
-    }
+    int begin() noexcept { return tick_.resume(*owner_, handle(), strand); }
 
     std::coroutine_handle<> end(std::coroutine_handle<root_promise>) noexcept {
-        state *const owner = owner_;
-        const bool   stops_loop = stops_loop_;
+        state *const         owner = owner_;
+        loop_strand_t *const ended_in = strand;
+        const bool           stops_loop = stops_loop_;
         link_.reset();
         void *const found = status_.exchange(done(), std::memory_order_acq_rel);
         if (found == detached() && this->has_failed()) owner->keep(this->exception());
         release();
         if (stops_loop) loop_stop(owner->handle);
         if (found == nullptr || found == detached()) return std::noop_coroutine();
-        return std::coroutine_handle<>::from_address(found);
+        return static_cast<waiter *>(found)->wake(*owner, ended_in);
     }
 
     /* Of the job. */
@@ -220,10 +254,10 @@ public:
     void request_stop() noexcept { source_.request_stop(); }
     void set_stops_loop(bool stops) noexcept { stops_loop_ = stops; }
 
-    /* Whether `waiting` will be resumed at the end; if not, it is done already. */
-    bool await(std::coroutine_handle<> waiting) noexcept {
+    /* Whether `waiting` will be woken at the end; if not, it is done already. */
+    bool await(waiter &waiting) noexcept {
         void *running = nullptr;
-        return status_.compare_exchange_strong(running, waiting.address(), std::memory_order_acq_rel);
+        return status_.compare_exchange_strong(running, &waiting, std::memory_order_acq_rel);
     }
 
     void detach() noexcept {
@@ -242,11 +276,7 @@ public:
     }
 
 private:
-    static void on_tick(loop_t *, loop_request_t *request, std::int64_t) noexcept {
-        static_cast<root_promise *>(request->user)->handle().resume();
-    }
-
-    /* The status is NULL while it runs, one of these, or the address of the coroutine that waits for it. */
+    /* The status is NULL while it runs, one of these, or the address of the waiter. */
     static void *done() noexcept {
         static char mark;
         return &mark;
@@ -257,7 +287,7 @@ private:
     }
 
     state                  *owner_;
-    flight                  flight_;
+    tick                    tick_;
     std::stop_source        source_;
     std::stop_token         token_;
     stop_link<root_promise> link_;
@@ -298,7 +328,8 @@ public:
     LIBLOOP_AWAIT_SUSPEND bool await_suspend(std::coroutine_handle<Promise> waiting) noexcept {
         const context &around = context_of(waiting);
         if (around.stop != nullptr) link_.emplace(*around.stop, stop_request<root_promise<T>>{promise_});
-        return promise_->await(waiting);
+        waiter_.emplace(waiting, around.strand);
+        return promise_->await(*waiter_);
     }
 
     T await_resume() {
@@ -309,6 +340,7 @@ public:
 private:
     root_promise<T>           *promise_;
     stop_link<root_promise<T>> link_;
+    std::optional<waiter>      waiter_;
 };
 
 } // namespace detail
@@ -349,6 +381,7 @@ public:
         return promise_->take();
     }
 
+    /** `co_await std::move(job)`: waits for its end. */
     auto operator co_await() && noexcept {
         if (promise_ == nullptr) detail::misuse("a job was awaited twice");
         return detail::job_awaiter<T>(*std::exchange(promise_, nullptr));

@@ -26,6 +26,7 @@ template <class W> class work_item {
 public:
     using value_type = std::invoke_result_t<W &>;
 
+    /** Of a callable; nothing is submitted. */
     explicit work_item(W work) : work_(std::move(work)) {}
 
     /**
@@ -142,6 +143,7 @@ public:
     }
 
 #if LIBLOOP_COROUTINES
+    /** `co_await loop.work(f)`: what f returned or threw. */
     auto operator co_await() &&;
     /** For co_await: yields a result<T> instead of throwing errors. Exceptions of the work are thrown. */
     auto as_result() &&;
