@@ -313,6 +313,16 @@ class LoopTest(unittest.TestCase):
 
         run(main())
 
+    def test_the_end_of_a_connection_is_not_read_by_a_closed_loop(self):
+        ours, theirs = socket.socketpair()
+        loop = libloop.new_event_loop()
+        transport, _ = loop.run_until_complete(loop.create_connection(asyncio.Protocol, sock=ours))
+        theirs.close()
+        loop.close()
+        with self.assertWarns(ResourceWarning):
+            del transport, ours
+            gc.collect()
+
     def test_ctrl_c(self):
         cancelled = []
 

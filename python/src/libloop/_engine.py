@@ -36,9 +36,13 @@ _engines: "weakref.WeakSet[Engine]" = weakref.WeakSet()
 
 
 class Record:
-    """A request of the pool. While it is in flight, `owner` and `keep` are what its user gave."""
+    """A request of the pool. While it is in flight, `owner` and `keep` are what its user gave.
 
-    __slots__ = ("address", "words", "complete", "owner", "keep", "busy")
+    `shot` may be set for a request of many shots: the short way. It is called with the record for each
+    completion, first, and returns whether it has dealt with it; if not, `complete` is called as ever.
+    """
+
+    __slots__ = ("address", "words", "complete", "owner", "keep", "busy", "shot")
 
     def __init__(self, address: int, words: memoryview):
         self.address = address
@@ -47,6 +51,7 @@ class Record:
         self.owner: Any = None
         self.keep: Any = None
         self.busy = False
+        self.shot: Any = None
 
 
 class Engine:
@@ -129,7 +134,7 @@ class Engine:
             return record
 
     def _recycle(self, record: Record) -> None:
-        record.owner = record.keep = record.complete = None
+        record.owner = record.keep = record.complete = record.shot = None
         record.busy = False
         self._free.append(record)
 
@@ -162,12 +167,14 @@ class Engine:
         done[:fetched] = _NOTHING[:fetched]
         for address in rest:
             record = records[address]
-            words = record.words
-            if words[3] & 1:
-                record.complete(record.owner, record.keep, words[1], True)
+            shot = record.shot
+            if shot is not None and shot(record):
                 continue
-            complete, owner, keep = record.complete, record.owner, record.keep
-            record.owner = record.keep = None
+            words, complete, owner, keep = record.words, record.complete, record.owner, record.keep
+            if words[3] & 1:
+                complete(owner, keep, words[1], True)
+                continue
+            record.owner = record.keep = record.shot = None
             record.busy = False
             free.append(record)
             complete(owner, keep, words[1], False)

@@ -6,13 +6,13 @@ are read and written by the library.
 """
 
 import asyncio
-import contextvars
 import itertools
 import selectors
 import signal
 import threading
 from asyncio import events, format_helpers, sslproto
 from collections import deque
+from contextvars import copy_context
 from heapq import heapify, heappop, heappush
 from typing import Any, Callable, Optional
 
@@ -26,35 +26,18 @@ _COMPACT_AFTER = 100  # timers in the heap, of which half were cancelled
 
 
 class _Handle(events.Handle):
-    """events.Handle, made in less time: without debug mode there is no traceback to extract."""
+    """events.Handle, made in less time: call_soon fills it in, so that CPython calls no __init__ of Python;
+    and without debug mode there is no traceback to extract."""
 
     __slots__ = ()
-
-    def __init__(self, callback, args, loop, context):
-        self._context = contextvars.copy_context() if context is None else context
-        self._loop = loop
-        self._callback = callback
-        self._args = args
-        self._cancelled = False
-        self._repr = None
-        self._source_traceback = None
+    __init__ = object.__init__
 
 
 class _Timer(events.TimerHandle):
     """events.TimerHandle, in the same way."""
 
     __slots__ = ()
-
-    def __init__(self, when, callback, args, loop, context):
-        self._context = contextvars.copy_context() if context is None else context
-        self._loop = loop
-        self._callback = callback
-        self._args = args
-        self._cancelled = False
-        self._repr = None
-        self._source_traceback = None
-        self._when = when
-        self._scheduled = True
+    __init__ = object.__init__
 
 
 class _LoopSelector(Selector):
@@ -101,7 +84,13 @@ class EventLoop(FileOperations, asyncio.SelectorEventLoop):
             if handle._source_traceback:
                 del handle._source_traceback[-1]  # this frame, as asyncio does with its own
             return handle
-        handle = _Handle(callback, args, self, context)
+        handle = _Handle()
+        handle._context = copy_context() if context is None else context
+        handle._loop = self
+        handle._callback = callback
+        handle._args = args
+        handle._cancelled = False
+        handle._repr = handle._source_traceback = None
         self._ready.append(handle)
         return handle
 
@@ -126,9 +115,16 @@ class EventLoop(FileOperations, asyncio.SelectorEventLoop):
             timer = events.TimerHandle(when, callback, args, self, context)
             if timer._source_traceback:
                 del timer._source_traceback[-1]
-            timer._scheduled = True
         else:
-            timer = _Timer(when, callback, args, self, context)
+            timer = _Timer()
+            timer._context = copy_context() if context is None else context
+            timer._loop = self
+            timer._callback = callback
+            timer._args = args
+            timer._cancelled = False
+            timer._repr = timer._source_traceback = None
+            timer._when = when
+        timer._scheduled = True
         heappush(self._scheduled, (when, next(self._timer_numbers), timer))
         return timer
 
@@ -199,13 +195,19 @@ class EventLoop(FileOperations, asyncio.SelectorEventLoop):
             handle = ready.popleft()
             if handle._cancelled:
                 continue
+            arguments = handle._args
             try:
-                handle._context.run(handle._callback, *handle._args)
+                if not arguments:  # to unpack takes longer
+                    handle._context.run(handle._callback)
+                elif len(arguments) == 1:
+                    handle._context.run(handle._callback, arguments[0])
+                else:
+                    handle._context.run(handle._callback, *arguments)
             except (SystemExit, KeyboardInterrupt):
                 raise
             except BaseException as error:
                 self._report(handle, error)
-        handle = None  # breaks cycles when an exception has it in its traceback
+        handle = arguments = None  # breaks cycles when an exception has them in its traceback
 
     def _report(self, handle: asyncio.Handle, error: BaseException) -> None:
         source = format_helpers._format_callback_source(handle._callback, handle._args)
