@@ -15,8 +15,11 @@ from ._library import native
 
 # Bytes asked for by one receive: more, up to the most, for a connection on which they all come. A buffer of
 # the most for each message would cost more than the message does: such memory is mapped for each, and zeroed.
+# After a small message a small buffer is enough, which CPython's own allocator has at hand (512 bytes, with
+# the head of the object); what does not fit is received at once.
 _RECV_BYTES = 32 * 1024
 _RECV_BYTES_MOST = 256 * 1024
+_RECV_BYTES_SMALL = 479
 _READABLE = _abi.READABLE
 _FATAL_READ_ERROR = "Fatal read error on socket transport"
 _ENDING = _abi.HANGUP | _abi.ERROR
@@ -52,8 +55,13 @@ def _receive_at_once(record: Record) -> bool:
         raise
     except BaseException as error:
         transport._fatal_error(error, "Fatal error: protocol.data_received() call failed.")
-    if len(data) == size:
+    received = len(data)
+    if received < _RECV_BYTES_SMALL:
+        transport._recv_bytes = _RECV_BYTES_SMALL
+    elif received == size:
         transport._grow()
+        if size == _RECV_BYTES_SMALL:
+            return _receive_at_once(record)
         transport._read_again(_READABLE, run.__self__)
     return True
 
@@ -162,7 +170,7 @@ class SocketTransport(selector_events._SelectorSocketTransport):
         return full
 
     def _grow(self) -> None:
-        self._recv_bytes = min(2 * self._recv_bytes, _RECV_BYTES_MOST)
+        self._recv_bytes = min(max(2 * self._recv_bytes, _RECV_BYTES), _RECV_BYTES_MOST)
 
     def _read_into_buffer(self) -> Any:
         """The same for protocols that have the buffer."""
