@@ -81,7 +81,7 @@ class FilesTest(unittest.TestCase):
             loop = asyncio.get_running_loop()
             paths = [__file__, "/proc/self/cmdline", "/dev/null", "/nonexistent", "/etc", "a\0b"]
             short = await asyncio.gather(*map(loop.read_file, paths), return_exceptions=True)
-            loop._cached.read = lambda name: (-1, 0, None)
+            loop._cached.read = lambda name: (-1, None)
             library = await asyncio.gather(*map(loop.read_file, paths), return_exceptions=True)
             return list(map(repr, short)), list(map(repr, library))
 
