@@ -16,7 +16,7 @@ import threading
 import warnings
 import weakref
 from array import array
-from typing import Any, Callable, Optional
+from typing import Any, Callable, Dict, Optional
 
 from . import _abi
 from ._errors import ForkError, check, error_of
@@ -75,6 +75,7 @@ class Engine:
         self._free: list = []
         self._growing = threading.Lock()
         self._slabs: list = []
+        self._references = 0
         self._done = array("Q", _NOTHING)
         self._done_address = self._done.buffer_info()[0]
         self._fetched: Any = iter(())  # of the present turn, those that were not called for yet
@@ -187,7 +188,9 @@ class Engine:
         self._done[:] = _NOTHING
         for address in (*self._fetched, *fresh):
             record = self._records[address]
-            more = bool(record.words[3] & 1)
+            more = bool(record.words[3] & _abi.MORE)
+            if record.words[3] & _abi.BUFFER:
+                record.keep.set_aside()
             self._postponed.append((record.complete, record.owner, record.keep, record.words[1], more))
             if not more:
                 self._recycle(record)
@@ -203,6 +206,13 @@ class Engine:
             count += 1
             complete(owner, keep, result, more)
         return count
+
+    def end(self, address: int, keep: Any) -> None:
+        """Cancels the request at this address if it is in flight and keeps `keep`, and waits until it has
+        completed. For the thread that runs the loop."""
+        record = self._records[address]
+        if record.busy and record.keep is keep and self.cancel(record):
+            self.settle(record, record.owner)
 
     def settle(self, record: Record, owner: Any) -> None:
         """Waits until the request of `owner`, which was cancelled, has completed. What else completes
@@ -244,7 +254,48 @@ class Engine:
     def pending(self) -> int:
         """The number of requests that were submitted and whose completion was not called for yet."""
         own = self._signals is not None and self.pointer is not None
-        return len(self._records) - len(self._free) + len(self._postponed) - own
+        flying = len(self._records) - len(self._free) - own
+        return flying + len(self._postponed) + self._references
+
+    def ref(self) -> None:
+        """Holds a reference, which counts as something that is pending. Any thread may."""
+        code = native.loop_ref(self.pointer)
+        if code:
+            self.refuse(code)
+        with self._growing:
+            self._references += 1
+
+    def unref(self) -> None:
+        """Drops one; ValueError if none is held. Any thread may."""
+        with self._growing:
+            if not self._references:
+                raise ValueError("no reference is held")
+            self._references -= 1
+        code = native.loop_unref(self.pointer)
+        if code:
+            self.refuse(code)
+
+    def statistics(self) -> Dict[str, int]:
+        """The counters of the library, by their names in loop_statistics_t."""
+        counters = _abi.Statistics(size=ctypes.sizeof(_abi.Statistics))
+        code = native.loop_get_statistics(self.pointer, ctypes.byref(counters))
+        if code:
+            self.refuse(code)
+        return {name: getattr(counters, name) for name, _ in _abi.Statistics._fields_ if name != "size"}
+
+    def backend_fd(self) -> int:
+        """The descriptor for embedding in another loop."""
+        fd = native.loop_backend_fd(self.pointer)
+        if fd < 0:
+            self.refuse(fd)
+        return fd
+
+    def backend_timeout(self) -> int:
+        """Nanoseconds for which another loop may wait for that descriptor; -1: no limit."""
+        timeout = native.loop_backend_timeout(self.pointer)
+        if timeout < -1:
+            self.refuse(timeout)
+        return timeout
 
     @property
     def backend(self) -> str:

@@ -3,12 +3,14 @@
 import socket
 import threading
 from collections import deque
-from typing import Any, Callable, Coroutine, Optional
+from typing import Any, Callable, Coroutine, Dict, Optional
 
+from ._addresses import encode
 from ._engine import Engine
 from ._library import native
 from ._loop_files import Files
 from ._loop_sockets import Sockets
+from ._names import Names, Query
 from ._operation import Operation, Task, complete
 from ._time import deadline, limit, nanoseconds
 from ._work import submit_work, work_outcome
@@ -29,6 +31,7 @@ class Loop(Files, Sockets):
         self._engine = Engine(backend, blocking_threads)
         self._tasks: set = set()
         self._posts: deque = deque()
+        self._pools: set = set()
         self._running = False
         self._stopped = False
 
@@ -45,7 +48,7 @@ class Loop(Files, Sockets):
 
     @property
     def pending(self) -> int:
-        """The number of operations in flight, and of posts that wait."""
+        """The number of operations in flight, of posts that wait, and of references held."""
         return self._engine.pending + len(self._posts)
 
     def _start(self, function: Any, finish: Any, keep: Any, callback: Any, timeout: Optional[float],
@@ -85,6 +88,30 @@ class Loop(Files, Sockets):
             function(*arguments)
         return count
 
+    def ref(self) -> None:
+        """Holds a reference: `run` goes on, though nothing is pending, until `unref`. Any thread may."""
+        self._engine.ref()
+
+    def unref(self) -> None:
+        """Drops a reference. ValueError if none is held. Any thread may."""
+        self._engine.unref()
+        self._engine.wake()
+
+    def backend_fd(self) -> int:
+        """For embedding in another loop: a descriptor that is readable when run_once(0) would find something
+        to do, timers apart. Wait for it, never read or close it."""
+        return self._engine.backend_fd()
+
+    def backend_timeout(self) -> Optional[float]:
+        """For embedding: for how many seconds another loop may wait for backend_fd; None: no limit."""
+        timeout = self._engine.backend_timeout()
+        return None if timeout < 0 else timeout / 1e9
+
+    def statistics(self) -> Dict[str, int]:
+        """What the loop did so far: counters, by the names of loop_statistics_t in loop.h. Takes some
+        microseconds."""
+        return self._engine.statistics()
+
     def stop(self) -> None:
         """Makes `run` return soon; what is pending stays so. Any thread may, and callbacks."""
         self._stopped = True
@@ -102,6 +129,8 @@ class Loop(Files, Sockets):
         thread is at cannot be cancelled, and is waited for. May be repeated."""
         if self._running:
             raise RuntimeError("the loop is running")
+        for pool in list(self._pools):
+            pool.close()
         self._engine.close()
         for task in list(self._tasks):
             task._coroutine.close()
@@ -140,9 +169,28 @@ class Loop(Files, Sockets):
         return operation
 
     def getaddrinfo(self, host: Any, port: Any, family: int = 0, type: int = 0, proto: int = 0,
-                    flags: int = 0, *, callback: Any = None) -> Operation:
-        """Looks up addresses on another thread, as socket.getaddrinfo."""
-        return self.work(socket.getaddrinfo, host, port, family, type, proto, flags, callback=callback)
+                    flags: int = 0, *, callback: Any = None, timeout: Optional[float] = None) -> Operation:
+        """Looks up addresses on another thread. Result: as socket.getaddrinfo; or raises socket.gaierror."""
+        query = Query(host, port, family, type, proto, flags)
+        return self._start(native.loop_getaddrinfo, _addresses_found, query, callback, timeout, query.host,
+                           query.port, query.hints_address, query.answer_address)
+
+    def getnameinfo(self, address: Any, flags: int = 0, *, callback: Any = None,
+                    timeout: Optional[float] = None) -> Operation:
+        """Looks up the names of an address on another thread. Result: as socket.getnameinfo."""
+        names = Names()
+        family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+        raw = encode(family, address)
+        return self._start(native.loop_getnameinfo, _names_found, names, callback, timeout,
+                           raw, len(raw), *names.places, flags)
+
+
+def _addresses_found(result: int, query: Query) -> Any:
+    return query.answer()
+
+
+def _names_found(result: int, names: Names) -> Any:
+    return names.found()
 
 
 class _Running:

@@ -66,6 +66,18 @@ class Files:
         keep, address, size = readable(data)
         return self._start(native.loop_pwrite, None, keep, callback, timeout, fd, address, size, offset)
 
+    def readv(self, fd: int, buffers: Sequence[Any], *, callback: Any = None,
+              timeout: Optional[float] = None) -> Operation:
+        """Reads at the current position into several writable buffers. Result: the number of bytes."""
+        keep, address, count = vector(buffers, writable)
+        return self._start(native.loop_readv, None, keep, callback, timeout, fd, address, count)
+
+    def writev(self, fd: int, buffers: Sequence[Any], *, callback: Any = None,
+               timeout: Optional[float] = None) -> Operation:
+        """Writes several buffers in turn at the current position. Result: the number of bytes."""
+        keep, address, count = vector(buffers, readable)
+        return self._start(native.loop_writev, None, keep, callback, timeout, fd, address, count)
+
     def preadv(self, fd: int, buffers: Sequence[Any], offset: int, *, callback: Any = None,
                timeout: Optional[float] = None) -> Operation:
         """Reads into several writable buffers in turn. Result: the number of bytes."""
@@ -97,6 +109,15 @@ class Files:
     def wait_writable(self, fd: int, *, callback: Any = None, timeout: Optional[float] = None) -> Operation:
         """Waits until a descriptor is writable. Result: a mask of WRITABLE, HANGUP, ERROR."""
         return self._start(native.loop_wait_until_fd_writable, None, None, callback, timeout, fd)
+
+    def wait_ready(self, fd: int, *, callback: Any = None, timeout: Optional[float] = None) -> Operation:
+        """Waits until a descriptor is readable or writable. Result: a mask of READABLE, WRITABLE, HANGUP,
+        ERROR."""
+        return self._start(native.loop_wait_until_fd_writable_or_readable, None, None, callback, timeout, fd)
+
+    def cancel_fd(self, fd: int, *, callback: Any = None) -> Operation:
+        """Cancels all operations on a descriptor, which stays open. Result: their number."""
+        return self._start(native.loop_cancel_fd, None, None, callback, None, fd)
 
     def watch(self, fd: int, events: int, callback: Any) -> Operation:
         """Calls back whenever one of `events` holds, for as long as it holds, until it is cancelled."""

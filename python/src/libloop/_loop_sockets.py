@@ -1,13 +1,16 @@
 """Operations on sockets, for the plain loop. They take Python's sockets, blocking or not."""
 
 import socket
-from typing import Any, Optional
+from typing import Any, Iterable, Optional, Sequence
 
 from . import _abi, _addresses
 from ._buffers import readable, writable
 from ._library import native
 from ._loop_files import bytes_read
+from ._messages import incoming, outgoing
 from ._operation import Operation
+from ._pool import Arrival, Buffer, Buffers
+from ._time import deadline
 
 
 def _accepted(result: int, keep: Any) -> socket.socket:
@@ -17,6 +20,21 @@ def _accepted(result: int, keep: Any) -> socket.socket:
 def _received_from(result: int, keep: Any) -> Any:
     target, storage = keep
     return bytes_read(result, target), storage.address()
+
+
+def _received_message(result: int, keep: Any) -> Any:
+    target, message = keep
+    return (result if target is None else bytes_read(result, target), *message.received())
+
+
+def _received_buffer(result: int, arrival: Arrival) -> Buffer:
+    return arrival.take(result)
+
+
+def _complete_arrival(operation: Operation, arrival: Arrival, result: int, more: bool) -> None:
+    if not more:
+        arrival.pool._arrivals.discard(arrival)
+    operation._complete(arrival, result, more)
 
 
 class Sockets:
@@ -56,6 +74,35 @@ class Sockets:
         return self._start(native.loop_recvfrom, _received_from, (target, storage), callback, timeout,
                            sock.fileno(), target, size, flags, address, length)
 
+    def recvmsg(self, sock: socket.socket, into: Any, ancillary_bytes: int = 0, flags: int = 0, *,
+                callback: Any = None, timeout: Optional[float] = None) -> Operation:
+        """As socket.recvmsg: `into` is a number, or a list of writable buffers. Result: the bytes or their
+        number, control data, flags, address. Descriptors that come are closed on exec, and yours."""
+        if type(into) is int:
+            target: Optional[bytes] = bytes(into)
+            message = incoming([target], readable, ancillary_bytes)
+        else:
+            target, message = None, incoming(into, writable, ancillary_bytes)
+        return self._start(native.loop_recvmsg, _received_message, (target, message), callback, timeout,
+                           sock.fileno(), message.address, flags | socket.MSG_CMSG_CLOEXEC)
+
+    def buffers(self, size: int, count: int) -> Buffers:
+        """Makes a pool of `count` buffers of `size` bytes, for recv_buffer."""
+        return Buffers(self._engine, self._pools, size, count)
+
+    def recv_buffer(self, sock: socket.socket, pool: Buffers, *, many: bool = False, callback: Any = None,
+                    timeout: Optional[float] = None) -> Operation:
+        """Receives into a buffer of a pool, taken when something has come; with `many`, one after the other
+        until the end or until it is cancelled. Result: a Buffer, to be released; an empty one: the peer sends
+        no more. An OSError with ENOBUFS: something has come, and all buffers are out."""
+        operation = Operation(self, _received_buffer, callback)
+        arrival = Arrival(pool)
+        operation._record = self._engine.submit(
+            arrival.submit, _complete_arrival, operation, arrival, deadline(timeout),
+            sock.fileno(), _abi.MULTISHOT if many else 0,
+        )
+        return operation
+
     def send(self, sock: socket.socket, data: Any, flags: int = 0, *, callback: Any = None,
              timeout: Optional[float] = None) -> Operation:
         """Sends. Result: the number of bytes, which may be fewer."""
@@ -75,6 +122,14 @@ class Sockets:
         raw = _addresses.encode(sock.family, address)
         return self._start(native.loop_sendto, None, (keep, raw), callback, timeout,
                            sock.fileno(), place, size, 0, raw, len(raw))
+
+    def sendmsg(self, sock: socket.socket, buffers: Sequence[Any], ancillary: Iterable[Any] = (),
+                flags: int = 0, address: Any = None, *, callback: Any = None,
+                timeout: Optional[float] = None) -> Operation:
+        """As socket.sendmsg: several buffers, and control data. Result: the number of bytes."""
+        message = outgoing(sock.family, buffers, ancillary, address)
+        return self._start(native.loop_sendmsg, None, message, callback, timeout,
+                           sock.fileno(), message.address, flags)
 
     def sendfile(self, sock: socket.socket, in_fd: int, offset: int, size: int, *, callback: Any = None,
                  timeout: Optional[float] = None) -> Operation:
