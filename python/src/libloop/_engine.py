@@ -16,7 +16,7 @@ import threading
 import warnings
 import weakref
 from array import array
-from typing import Any, Callable, Dict, Optional
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
 from . import _abi
 from ._errors import ForkError, check, error_of
@@ -71,16 +71,16 @@ class Engine:
         check(native.loop_init(ctypes.byref(pointer), ctypes.byref(options)))
         self.pointer = pointer.value
         self.work_running = 0  # functions of Python that a blocking thread runs, or will
-        self._records: dict = {}  # by address
-        self._free: list = []
+        self._records: Dict[int, Record] = {}  # by address
+        self._free: List[Record] = []
         self._growing = threading.Lock()
-        self._slabs: list = []
+        self._slabs: List[mmap.mmap] = []
         self._references = 0
         self._done = array("Q", _NOTHING)
         self._done_address = self._done.buffer_info()[0]
         self._fetched: Any = iter(())  # of the present turn, those that were not called for yet
         self._interrupted = False  # a turn has begun: there may be completions in _done and _fetched
-        self._postponed: list = []
+        self._postponed: List[Tuple[Any, ...]] = []
         self._signals: Any = None  # the two ends of a pipe, see wake_on_signals
         self._wakeup_fd_before = -1
         _engines.add(self)
@@ -88,7 +88,8 @@ class Engine:
     # ---- submitting ------------------------------------------------------------------------------------
 
     def submit(
-        self, function: Any, complete: Callable, owner: Any, keep: Any, timeout_ns: int, *arguments: Any
+        self, function: Any, complete: Callable[..., object], owner: Any, keep: Any, timeout_ns: int,
+        *arguments: Any,
     ) -> Record:
         """Calls function(loop, request, *arguments, NULL) with a request of the pool. Any thread may."""
         try:
@@ -356,7 +357,7 @@ class Engine:
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(self.__dict__))
         self.pointer = None
 
-    def __del__(self, _warn=warnings.warn):
+    def __del__(self, _warn: Any = warnings.warn) -> None:
         if self.pointer is not None and os.getpid() == _process:
             _warn(f"unclosed loop {self!r}", ResourceWarning, source=self)
             pointer, self.pointer = self.pointer, None

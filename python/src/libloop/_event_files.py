@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from typing import Any, Optional
+from typing import Any, List, Optional
 
 from ._buffers import readable, writable
 from ._cached_files import Reader
@@ -44,7 +44,7 @@ class _FileRead:
         self.future = loop.create_future()
         self.fd = -1
         self.size = 0
-        self.parts: list = []
+        self.parts: List[bytes] = []
         self.position = 0
         self.cancelled = False
         self.target = b""
@@ -117,12 +117,14 @@ class FileOperations:
 
     _engine: Any
     create_future: Any
+    is_closed: Any
 
     def _init_files(self) -> None:
         self._cached = Reader()
         self._reads_at_once = 0
 
-    async def _file(self, function: Any, complete: Any, keep: Any, timeout: Optional[float], *arguments: Any):
+    async def _file(self, function: Any, complete: Any, keep: Any, timeout: Optional[float],
+                    *arguments: Any) -> Any:
         future = self.create_future()
         record = self._engine.submit(function, complete, future, keep, deadline(timeout), *arguments)
         try:

@@ -14,11 +14,12 @@ from asyncio import events, format_helpers, sslproto
 from collections import deque
 from contextvars import copy_context
 from heapq import heapify, heappop, heappush
-from typing import Any, Callable, Optional
+from typing import Any, Callable, Coroutine, Deque, Optional
 
 from ._engine import Engine
 from ._event_files import FileOperations
 from ._event_transport import SocketTransport
+from ._operation import T
 from ._selector import Selector, Watch
 from ._time import nanoseconds
 
@@ -30,20 +31,20 @@ class _Handle(events.Handle):
     and without debug mode there is no traceback to extract."""
 
     __slots__ = ()
-    __init__ = object.__init__
+    __init__: Any = object.__init__
 
 
 class _Timer(events.TimerHandle):
     """events.TimerHandle, in the same way."""
 
     __slots__ = ()
-    __init__ = object.__init__
+    __init__: Any = object.__init__
 
 
 class _LoopSelector(Selector):
     """A selector that puts the callbacks of a shot where the loop takes them from."""
 
-    def attach(self, ready: deque) -> None:
+    def attach(self, ready: Deque[asyncio.Handle]) -> None:
         """Tells which queue that is."""
         self._queue = ready
 
@@ -77,7 +78,7 @@ class EventLoop(FileOperations, asyncio.SelectorEventLoop):
 
     # ---- callbacks and timers --------------------------------------------------------------------------
 
-    def call_soon(self, callback: Callable, *args: Any, context: Any = None) -> asyncio.Handle:
+    def call_soon(self, callback: Callable[..., object], *args: Any, context: Any = None) -> asyncio.Handle:
         """As asyncio's."""
         if self._debug or self._closed:
             handle = super().call_soon(callback, *args, context=context)
@@ -94,7 +95,8 @@ class EventLoop(FileOperations, asyncio.SelectorEventLoop):
         self._ready.append(handle)
         return handle
 
-    def call_later(self, delay: float, callback: Callable, *args: Any, context: Any = None):
+    def call_later(self, delay: float, callback: Callable[..., object], *args: Any,
+                   context: Any = None) -> asyncio.TimerHandle:
         """As asyncio's."""
         if delay is None:
             raise TypeError("delay must not be None")
@@ -103,7 +105,8 @@ class EventLoop(FileOperations, asyncio.SelectorEventLoop):
             del timer._source_traceback[-1]
         return timer
 
-    def call_at(self, when: float, callback: Callable, *args: Any, context: Any = None):
+    def call_at(self, when: float, callback: Callable[..., object], *args: Any,
+                context: Any = None) -> asyncio.TimerHandle:
         """As asyncio's."""
         if when is None:
             raise TypeError("when cannot be None")
@@ -269,7 +272,7 @@ def new_event_loop(backend: Optional[str] = None) -> EventLoop:
     return EventLoop(backend)
 
 
-def run(main: Any, *, debug: Optional[bool] = None, backend: Optional[str] = None) -> Any:
+def run(main: Coroutine[Any, Any, T], *, debug: Optional[bool] = None, backend: Optional[str] = None) -> T:
     """As asyncio.run, on an event loop of libloop. Python 3.9 and newer."""
     if hasattr(asyncio, "Runner"):
         with asyncio.Runner(debug=debug, loop_factory=lambda: EventLoop(backend)) as runner:

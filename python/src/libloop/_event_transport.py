@@ -66,7 +66,7 @@ def _receive_at_once(record: Record) -> bool:
     return True
 
 
-def _on_shot(transport: "SocketTransport", run: Callable, result: int, more: bool) -> None:
+def _on_shot(transport: "SocketTransport", run: Callable[..., Any], result: int, more: bool) -> None:
     """A change: something has come, most often. `run` runs things in the context of the connection."""
     if not more:
         transport._record = None

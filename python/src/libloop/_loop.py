@@ -3,7 +3,7 @@
 import socket
 import threading
 from collections import deque
-from typing import Any, Callable, Coroutine, Dict, Optional
+from typing import Any, Callable, Coroutine, Deque, Dict, List, Optional, Set, Tuple, overload
 
 from ._addresses import encode
 from ._engine import Engine
@@ -11,7 +11,8 @@ from ._library import native
 from ._loop_files import Files
 from ._loop_sockets import Sockets
 from ._names import Names, Query
-from ._operation import Operation, Task, complete
+from ._operation import Callback, Operation, T, Task
+from ._pool import Buffers
 from ._time import deadline, limit, nanoseconds
 from ._work import submit_work, work_outcome
 
@@ -29,9 +30,9 @@ class Loop(Files, Sockets):
 
     def __init__(self, *, backend: Optional[str] = None, blocking_threads: int = 0):
         self._engine = Engine(backend, blocking_threads)
-        self._tasks: set = set()
-        self._posts: deque = deque()
-        self._pools: set = set()
+        self._tasks: Set[Task[Any]] = set()
+        self._posts: Deque[Tuple[Callable[..., object], Tuple[Any, ...]]] = deque()
+        self._pools: Set[Buffers] = set()
         self._running = False
         self._stopped = False
 
@@ -51,17 +52,15 @@ class Loop(Files, Sockets):
         """The number of operations in flight, of posts that wait, and of references held."""
         return self._engine.pending + len(self._posts)
 
-    def _start(self, function: Any, finish: Any, keep: Any, callback: Any, timeout: Optional[float],
-               *arguments: Any) -> Operation:
-        operation = Operation(self, finish, callback)
-        operation._record = self._engine.submit(
-            function, complete, operation, keep, deadline(timeout), *arguments
-        )
-        return operation
-
     # ---- running ---------------------------------------------------------------------------------------
 
-    def run(self, main: Optional[Coroutine] = None) -> Any:
+    @overload
+    def run(self) -> None: ...
+
+    @overload
+    def run(self, main: Coroutine[Any, Any, T]) -> Optional[T]: ...
+
+    def run(self, main: Optional[Coroutine[Any, Any, Any]] = None) -> Any:
         """Runs until nothing is pending, or `stop`; with a coroutine, until that has ended, and returns
         what it returns. Ctrl-C raises KeyboardInterrupt here."""
         task = self.spawn(main) if main is not None else None
@@ -117,7 +116,7 @@ class Loop(Files, Sockets):
         self._stopped = True
         self._engine.wake()
 
-    def post(self, function: Callable, *arguments: Any) -> None:
+    def post(self, function: Callable[..., object], *arguments: Any) -> None:
         """Calls a function in a turn of the loop. Any thread may; those of one thread are in order."""
         if self._engine.pointer is None:
             raise RuntimeError("the loop is closed")
@@ -138,7 +137,7 @@ class Loop(Files, Sockets):
 
     # ---- coroutines, ticks, timers, work ---------------------------------------------------------------
 
-    def spawn(self, coroutine: Coroutine, *, callback: Any = None) -> Task:
+    def spawn(self, coroutine: Coroutine[Any, Any, T], *, callback: Callback = None) -> Task[T]:
         """Runs a coroutine beside others, from the next turn on. Result: what it returns."""
         task = Task(self, coroutine, callback)
         try:
@@ -149,34 +148,35 @@ class Loop(Files, Sockets):
             raise
         return task
 
-    def next_tick(self, callback: Any = None) -> Operation:
+    def next_tick(self, callback: Callback = None) -> Operation[int]:
         """Completes in the next turn. Ticks of one thread keep their order."""
         return self._start(native.loop_on_next_tick, None, None, callback, None)
 
-    def sleep(self, seconds: float, *, callback: Any = None) -> Operation:
+    def sleep(self, seconds: float, *, callback: Callback = None) -> Operation[int]:
         """Completes after so many seconds, never early."""
         return self._start(native.loop_timer_start, None, None, callback, None, nanoseconds(seconds), 0)
 
-    def timer(self, delay: float, period: float, callback: Any) -> Operation:
+    def timer(self, delay: float, period: float, callback: Callback) -> Operation[int]:
         """Calls back after `delay` seconds and then every `period` seconds, until it is cancelled."""
         return self._start(native.loop_timer_start, None, None, callback, None,
                            nanoseconds(delay), deadline(period))
 
-    def work(self, function: Callable, *arguments: Any, callback: Any = None) -> Operation:
+    def work(self, function: Callable[..., T], *arguments: Any, callback: Callback = None) -> Operation[T]:
         """Calls a function on another thread. Result: what it returns; or raises what it raises."""
-        operation = Operation(self, work_outcome, callback)
+        operation: Operation[T] = Operation(self, work_outcome, callback)
         submit_work(self._engine, operation, function, arguments)
         return operation
 
     def getaddrinfo(self, host: Any, port: Any, family: int = 0, type: int = 0, proto: int = 0,
-                    flags: int = 0, *, callback: Any = None, timeout: Optional[float] = None) -> Operation:
+                    flags: int = 0, *, callback: Callback = None,
+                    timeout: Optional[float] = None) -> Operation[List[Tuple[Any, ...]]]:
         """Looks up addresses on another thread. Result: as socket.getaddrinfo; or raises socket.gaierror."""
         query = Query(host, port, family, type, proto, flags)
         return self._start(native.loop_getaddrinfo, _addresses_found, query, callback, timeout, query.host,
                            query.port, query.hints_address, query.answer_address)
 
-    def getnameinfo(self, address: Any, flags: int = 0, *, callback: Any = None,
-                    timeout: Optional[float] = None) -> Operation:
+    def getnameinfo(self, address: Any, flags: int = 0, *, callback: Callback = None,
+                    timeout: Optional[float] = None) -> Operation[Tuple[str, str]]:
         """Looks up the names of an address on another thread. Result: as socket.getnameinfo."""
         names = Names()
         family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET

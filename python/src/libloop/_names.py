@@ -48,7 +48,7 @@ class Query:
 
     def answer(self) -> List[Tuple[Any, ...]]:
         """The tuples of socket.getaddrinfo. Once: the answer is freed."""
-        found = []
+        found: List[Tuple[Any, ...]] = []
         place = first = self._answer.value
         while place:
             entry = _Information.from_address(place)

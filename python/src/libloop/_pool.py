@@ -4,7 +4,7 @@ import ctypes
 import errno
 import mmap
 from collections import deque
-from typing import Any, Optional, Set
+from typing import Any, Deque, Optional, Set
 
 from . import _abi
 from ._engine import Engine
@@ -49,7 +49,7 @@ class Arrival:
     def __init__(self, pool: "Buffers"):
         self.pool = pool
         self.request = 0
-        self._aside: deque = deque()
+        self._aside: Deque[int] = deque()
 
     def submit(self, loop: int, request: int, fd: int, flags: int, callback: None) -> int:
         """The call of the library, for Engine.submit."""
