@@ -244,7 +244,7 @@ need() {
 
 need_for_tests() {
     need cmake ninja-build gcc g++ libc6-dev libcmocka-dev python3 strace binutils git pkg-config curl wrk \
-        libglib2.0-dev spin doctest-dev python3-venv python3-aiohttp \
+        libglib2.0-dev spin doctest-dev python3-venv python3-aiohttp mypy \
         make abigail-tools doxygen mandoc man-db libuv1-dev libevent-dev # for packages and documents
     need "libpython$(/usr/bin/python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])')-testsuite"
 }

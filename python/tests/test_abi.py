@@ -1,5 +1,6 @@
-"""The mirror in libloop._abi against the C header, which a C compiler reads."""
+"""The mirror in libloop._abi against the C header, which a C compiler reads, and what of it has a method."""
 
+import ast
 import ctypes
 import os
 import pathlib
@@ -11,7 +12,8 @@ import unittest
 
 from libloop import _abi, library_version
 
-INCLUDE = pathlib.Path(__file__).resolve().parents[2] / "include"
+PROJECT = pathlib.Path(__file__).resolve().parents[2]
+INCLUDE = PROJECT / "include"
 CONSTANTS = {
     "LOOP_BACKEND_AUTO": _abi.BACKEND_AUTO,
     "LOOP_BACKEND_EPOLL": _abi.BACKEND_EPOLL,
@@ -77,6 +79,22 @@ def declarations():
     return found
 
 
+def bound():
+    """The functions of the library that the package calls."""
+    names = set()
+    for path in pathlib.Path(_abi.__file__).parent.glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Attribute) and ast.unparse(node.value).lstrip("_") == "native":
+                names.add(node.attr)
+    return names - {"path"}
+
+
+def left_out():
+    """Those that the guide says have no method, each with a reason."""
+    guide = (PROJECT / "docs/python.md").read_text()
+    return dict(re.findall(r"^\| `(loop_\w+)` \| (\S.*) \|$", guide, re.MULTILINE))
+
+
 class AbiTest(unittest.TestCase):
     """Sizes, offsets, constants, functions."""
 
@@ -98,6 +116,11 @@ class AbiTest(unittest.TestCase):
 
     def test_functions_are_complete(self):
         self.assertEqual(set(_abi.PROTOTYPES), set(declarations()))
+
+    def test_every_function_has_a_method_or_a_reason(self):
+        exported = set((PROJECT / "capi/abi.txt").read_text().split())
+        self.assertEqual(bound() & set(left_out()), set())
+        self.assertEqual(bound() | set(left_out()), exported)
 
     def test_prototypes(self):
         for name, (result, parameters) in declarations().items():

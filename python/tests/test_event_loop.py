@@ -81,7 +81,7 @@ class FilesTest(unittest.TestCase):
             loop = asyncio.get_running_loop()
             paths = [__file__, "/proc/self/cmdline", "/dev/null", "/nonexistent", "/etc", "a\0b"]
             short = await asyncio.gather(*map(loop.read_file, paths), return_exceptions=True)
-            loop._cached.read = lambda name: (-1, 0, None)
+            loop._cached.read = lambda name: (-1, None)
             library = await asyncio.gather(*map(loop.read_file, paths), return_exceptions=True)
             return list(map(repr, short)), list(map(repr, library))
 
@@ -281,6 +281,41 @@ class LoopTest(unittest.TestCase):
         events = run(main())
         self.assertEqual((events[0], events[-1], sum(events[1:-1])), ("resumed", "end", 100_000))
 
+    def test_messages_of_changing_sizes(self):
+        """Each is received whole whatever came before it, also by a protocol that pauses in between."""
+
+        async def main(pauses):
+            loop = asyncio.get_running_loop()
+            received, arrived = bytearray(), asyncio.Event()
+
+            class Protocol(asyncio.Protocol):
+                def connection_made(self, transport):
+                    self.transport = transport
+
+                def data_received(self, data):
+                    received.extend(data)
+                    arrived.set()
+                    if pauses:
+                        self.transport.pause_reading()
+                        loop.call_soon(self.transport.resume_reading)
+
+            one, two = socket.socketpair()
+            two.setblocking(False)
+            transport, _ = await loop.create_connection(Protocol, sock=one)
+            for size in (1, 479, 1, 480, 1, 478, 100_000, 1, 32768, 1, 1, 1_000_000, 5):
+                message = os.urandom(size)
+                await loop.sock_sendall(two, message)
+                while len(received) < size:
+                    arrived.clear()
+                    await asyncio.wait_for(arrived.wait(), 60)
+                self.assertEqual(received, message)
+                received.clear()
+            transport.close()
+            two.close()
+
+        run(main(False))
+        run(main(True))
+
     def test_large_transfers(self):
         async def main():
             data = os.urandom(20_000_000)
@@ -312,6 +347,16 @@ class LoopTest(unittest.TestCase):
                 again.close()
 
         run(main())
+
+    def test_the_end_of_a_connection_is_not_read_by_a_closed_loop(self):
+        ours, theirs = socket.socketpair()
+        loop = libloop.new_event_loop()
+        transport, _ = loop.run_until_complete(loop.create_connection(asyncio.Protocol, sock=ours))
+        theirs.close()
+        loop.close()
+        with self.assertWarns(ResourceWarning):
+            del transport, ours
+            gc.collect()
 
     def test_ctrl_c(self):
         cancelled = []

@@ -1,9 +1,12 @@
 """The plain loop. Expected values come from the operating system and Python's own calls."""
 
+import errno
 import gc
 import os
+import select
 import signal
 import socket
+import struct
 import tempfile
 import threading
 import time
@@ -217,6 +220,217 @@ class LoopTest(unittest.TestCase):
         self.loop.run()
         self.assertEqual(seen, [(libloop.READABLE, b"a"), (libloop.READABLE, b"b")])
         os.close(reader), os.close(writer)
+
+    # ---- messages, pools, names ----
+
+    def test_messages_with_descriptors(self):
+        one, two = socket.socketpair()
+        self.addCleanup(one.close), self.addCleanup(two.close)
+
+        async def main():
+            with tempfile.TemporaryFile() as file:
+                file.write(b"contents")
+                file.flush()
+                rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack("i", file.fileno()))]
+                self.assertEqual(await self.loop.sendmsg(one, [b"ab", bytearray(b"cde")], rights), 5)
+            data, ancillary, flags, address = await self.loop.recvmsg(two, 100, socket.CMSG_SPACE(4))
+            ((level, kind, content),) = ancillary
+            self.assertEqual((data, level, kind), (b"abcde", socket.SOL_SOCKET, socket.SCM_RIGHTS))
+            (fd,) = struct.unpack("i", content)
+            self.assertFalse(os.get_inheritable(fd))
+            self.assertEqual(await self.loop.pread(fd, 100, 0), b"contents")
+            os.close(fd)
+            one.sendmsg([b"123", b"456"])  # what the system's own call sends
+            first, second = bytearray(2), bytearray(10)
+            self.assertEqual((await self.loop.recvmsg(two, [first, second]))[0], 6)
+            self.assertEqual((bytes(first), second[:4]), (b"12", b"3456"))
+
+        self.loop.run(main())
+
+    def test_messages_with_addresses(self):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one, \
+                socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as two:
+            one.bind(("127.0.0.1", 0)), two.bind(("127.0.0.1", 0))
+
+            async def main():
+                self.assertEqual(await self.loop.sendmsg(one, [b"abc"], address=two.getsockname()), 3)
+                return await self.loop.recvmsg(two, 2)
+
+            data, ancillary, flags, address = self.loop.run(main())
+            self.assertEqual((data, ancillary, address), (b"ab", [], one.getsockname()))
+            self.assertTrue(flags & socket.MSG_TRUNC)
+
+    def test_receives_into_a_pool(self):
+        one, two = socket.socketpair()
+        with one, two, self.loop.buffers(4, 2) as pool:
+
+            async def main():
+                one.send(b"abcdef")
+                first = await self.loop.recv_buffer(two, pool)
+                second = await self.loop.recv_buffer(two, pool)
+                one.send(b"ghi")
+                with self.assertRaises(OSError) as seen:
+                    await self.loop.recv_buffer(two, pool)
+                self.assertEqual(seen.exception.errno, errno.ENOBUFS)
+                with first as data:
+                    self.assertEqual((bytes(data), bytes(second.data)), (b"abcd", b"ef"))
+                first.release()
+                del second  # gives its buffer back, too
+                with await self.loop.recv_buffer(two, pool) as data:
+                    self.assertEqual(bytes(data), b"ghi")
+                one.close()
+                self.assertEqual(len(await self.loop.recv_buffer(two, pool)), 0)
+
+            self.loop.run(main())
+
+    def test_many_receives_into_a_pool(self):
+        pairs = [socket.socketpair() for _ in range(5)]
+        received, ended = [], []
+
+        def on_data(operation):
+            if not operation.more:
+                ended.append(operation)
+                return
+            with operation.result() as data:
+                received.append(bytes(data))
+
+        with self.loop.buffers(16, 4) as pool:
+            for ours, _ in pairs:
+                self.loop.recv_buffer(ours, pool, many=True, callback=on_data)
+            for turn in range(3):
+                for number, (_, theirs) in enumerate(pairs[:4]):
+                    theirs.send(b"%d %d" % (turn, number))
+                while len(received) < 4 * (turn + 1):
+                    self.loop.run_once(60)
+        expected = [b"%d %d" % (turn, number) for turn in range(3) for number in range(4)]
+        self.assertEqual(sorted(received), expected)
+        self.loop.run()  # the end of the pool has cancelled them
+        for operation in ended:
+            self.assertRaises(libloop.Cancelled, operation.result)
+        self.assertEqual(len(ended), 5)
+        for ours, theirs in pairs:
+            ours.close(), theirs.close()
+
+    def test_buffers_of_receives_that_an_exception_puts_off(self):
+        """They are remembered, though the requests that they came with are in use for something else."""
+        pairs = [socket.socketpair() for _ in range(5)]
+        reader, writer = os.pipe()
+        received, reads = [], []
+
+        def on_data(operation):
+            with operation.result() as data:
+                received.append(bytes(data))
+            reads.extend(self.loop.read(reader, 1) for _ in range(5))
+            raise ZeroDivisionError
+
+        with self.loop.buffers(16, 5) as pool:
+            for number, (ours, theirs) in enumerate(pairs):
+                self.loop.recv_buffer(ours, pool, callback=on_data)
+                theirs.send(b"%d" % number)
+            while len(received) < 5:
+                with self.assertRaises(ZeroDivisionError):
+                    self.loop.run_once(60)
+        self.assertEqual(sorted(received), [b"0", b"1", b"2", b"3", b"4"])
+        os.close(writer)
+        self.loop.run()
+        self.assertEqual([read.result() for read in reads], [b""] * 25)
+        os.close(reader)
+        for ours, theirs in pairs:
+            ours.close(), theirs.close()
+
+    def test_the_loop_ends_its_pools(self):
+        one, two = socket.socketpair()
+        with one, two:
+            pool = self.loop.buffers(4, 2)
+            operation = self.loop.recv_buffer(two, pool)
+            self.loop.close()
+            self.assertRaises(libloop.Cancelled, operation.result)
+            pool.close()
+            with self.assertRaisesRegex(RuntimeError, "closed"):
+                self.loop.buffers(4, 2)
+
+    def test_names(self):
+        async def main():
+            for arguments in (("127.0.0.1", 80), ("::1", "http", socket.AF_INET6, socket.SOCK_STREAM),
+                              (None, 80, 0, 0, 0, socket.AI_PASSIVE),
+                              ("localhost", None, socket.AF_INET, 0, 0, socket.AI_CANONNAME)):
+                self.assertEqual(await self.loop.getaddrinfo(*arguments), socket.getaddrinfo(*arguments))
+            with self.assertRaises(socket.gaierror) as seen:
+                await self.loop.getaddrinfo("127.0.0.1.", 80, 0, 0, 0, socket.AI_NUMERICHOST)
+            self.assertEqual(seen.exception.errno, socket.EAI_NONAME)
+            for arguments in ((("127.0.0.1", 80), 0), (("::1", 443), socket.NI_NUMERICHOST)):
+                self.assertEqual(await self.loop.getnameinfo(*arguments), socket.getnameinfo(*arguments))
+
+        self.loop.run(main())
+
+    # ---- descriptors, references, embedding ----
+
+    def test_vectors_at_the_current_position(self):
+        reader, writer = os.pipe()
+
+        async def main():
+            first, second = bytearray(2), bytearray(3)
+            self.assertEqual(await self.loop.writev(writer, [b"ab", b"cde"]), 5)
+            self.assertEqual(await self.loop.readv(reader, [first, second]), 5)
+            return bytes(first), bytes(second)
+
+        self.assertEqual(self.loop.run(main()), (b"ab", b"cde"))
+        os.close(reader), os.close(writer)
+
+    def test_readiness_of_both_directions_and_its_cancel(self):
+        one, two = socket.socketpair()
+        with one, two:
+
+            async def main():
+                self.assertEqual(await self.loop.wait_ready(one.fileno()), libloop.WRITABLE)
+                waits = [self.loop.wait_readable(one.fileno()) for _ in range(3)]
+                await self.loop.next_tick()
+                self.assertEqual(await self.loop.cancel_fd(one.fileno()), 3)
+                for wait in waits:
+                    with self.assertRaises(libloop.Cancelled):
+                        await wait
+
+            self.loop.run(main())
+
+    def test_a_reference_keeps_the_loop_running(self):
+        posted = []
+
+        def work():
+            time.sleep(0.02)
+            self.loop.post(posted.append, 1)
+            self.loop.unref()
+
+        self.loop.ref()
+        self.assertEqual(self.loop.pending, 1)
+        thread = threading.Thread(target=work)
+        thread.start()
+        self.loop.run()
+        thread.join()
+        self.assertEqual((posted, self.loop.pending), ([1], 0))
+        self.assertRaises(ValueError, self.loop.unref)
+
+    def test_embedding(self):
+        poll = select.poll()
+        poll.register(self.loop.backend_fd(), select.POLLIN)
+        self.assertIsNone(self.loop.backend_timeout())
+        timer = self.loop.sleep(0.01)
+        self.assertLessEqual(self.loop.backend_timeout(), 0.01)
+        reader, writer = os.pipe()
+        read = self.loop.read(reader, 10)
+        deadline = time.monotonic() + 60
+        os.write(writer, b"x")
+        while not (read.done() and timer.done()) and time.monotonic() < deadline:
+            timeout = self.loop.backend_timeout()
+            poll.poll(None if timeout is None else timeout * 1000)
+            self.loop.run_once(0)
+        self.assertEqual((read.result(), timer.result()), (b"x", 0))
+        os.close(reader), os.close(writer)
+
+    def test_statistics(self):
+        before = self.loop.statistics()
+        self.loop.next_tick()
+        self.loop.run()
+        self.assertEqual(self.loop.statistics()["completions"] - before["completions"], 1)
 
     # ---- callbacks that raise, threads, work, signals ----
 

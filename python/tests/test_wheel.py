@@ -38,6 +38,7 @@ class WheelTest(unittest.TestCase):
         with zipfile.ZipFile(wheel) as archive:
             library = self.folder / "libloop.so"
             library.write_bytes(archive.read("libloop/libloop.so.0"))
+            self.assertIn("libloop/py.typed", archive.namelist())
         symbols = output("objdump", "-T", str(library))
         needed = max(int(line.split("GLIBC_2.")[1].split(")")[0].split(".")[0])
                      for line in symbols.splitlines() if "GLIBC_2." in line)

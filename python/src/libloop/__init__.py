@@ -22,6 +22,7 @@ from ._library import native as _native
 from ._loop import Loop
 from ._operation import Operation, Task
 from ._policy import EventLoopPolicy
+from ._pool import Buffer, Buffers
 from ._selector import Selector
 
 __version__ = VERSION
@@ -33,6 +34,8 @@ def library_version() -> str:
 
 
 __all__ = [
+    "Buffer",
+    "Buffers",
     "Cancelled",
     "EDGE_TRIGGERED",
     "ERROR",

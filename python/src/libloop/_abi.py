@@ -6,6 +6,7 @@ compare sizes, offsets, constants and the list of functions with the header.
 
 import ctypes
 from ctypes import POINTER, c_char_p, c_int, c_int64, c_size_t, c_uint32, c_uint64, c_void_p
+from typing import Any, Dict, Tuple
 
 VERSION = "0.1.0"
 
@@ -108,7 +109,7 @@ _fd, _flags, _length = c_int, c_uint32, c_uint32
 _submit = (c_int, _loop, _request)
 
 # Name: type of the result, types of the arguments.
-PROTOTYPES: dict = {
+PROTOTYPES: Dict[str, Tuple[Any, ...]] = {
     "loop_version": (c_char_p,),
     "loop_error_name": (c_char_p, c_int),
     "loop_error_message": (c_char_p, c_int),

@@ -5,7 +5,7 @@ import socket
 import struct
 from typing import Any, Tuple
 
-_STORAGE_BYTES = 128  # sizeof(struct sockaddr_storage)
+STORAGE_BYTES = 128  # sizeof(struct sockaddr_storage)
 
 
 def encode(family: int, address: Any) -> bytes:
@@ -49,16 +49,16 @@ def decode(raw: bytes) -> Any:
 class Storage(ctypes.Structure):
     """Room for an address that the library fills in."""
 
-    _fields_ = [("raw", ctypes.c_char * _STORAGE_BYTES), ("length", ctypes.c_uint32)]
+    _fields_ = [("raw", ctypes.c_char * STORAGE_BYTES), ("length", ctypes.c_uint32)]
 
     @classmethod
     def make(cls) -> Tuple["Storage", int, int]:
         """Returns the room, and the addresses of its structure and of its length."""
         storage = cls()
-        storage.length = _STORAGE_BYTES
+        storage.length = STORAGE_BYTES
         base = ctypes.addressof(storage)
         return storage, base, base + cls.length.offset
 
     def address(self) -> Any:
         """What was filled in."""
-        return decode(ctypes.string_at(ctypes.addressof(self), min(self.length, _STORAGE_BYTES)))
+        return decode(ctypes.string_at(ctypes.addressof(self), min(self.length, STORAGE_BYTES)))

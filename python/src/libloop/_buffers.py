@@ -32,7 +32,7 @@ class _View(ctypes.Structure):
         ("internal", ctypes.c_void_p),
     ]
 
-    def __del__(self):
+    def __del__(self) -> None:
         if self.obj:
             _release(ctypes.byref(self))
 
@@ -78,6 +78,8 @@ def vector(buffers: Sequence[Any], pin: Any) -> Tuple[object, int, int]:
     pinned = [pin(buffer) for buffer in buffers]
     array = (_abi.Iovec * len(pinned))()
     for entry, (_, address, size) in zip(array, pinned):
-        entry.base = ctypes.cast(address, ctypes.c_void_p) if type(address) is bytes else address
+        if type(address) is bytes:
+            address = ctypes.cast(ctypes.c_char_p(address), ctypes.c_void_p)
+        entry.base = address
         entry.len = size
     return (array, pinned), ctypes.addressof(array), len(pinned)

@@ -16,7 +16,7 @@ import threading
 import warnings
 import weakref
 from array import array
-from typing import Any, Callable, Optional
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
 from . import _abi
 from ._errors import ForkError, check, error_of
@@ -36,9 +36,13 @@ _engines: "weakref.WeakSet[Engine]" = weakref.WeakSet()
 
 
 class Record:
-    """A request of the pool. While it is in flight, `owner` and `keep` are what its user gave."""
+    """A request of the pool. While it is in flight, `owner` and `keep` are what its user gave.
 
-    __slots__ = ("address", "words", "complete", "owner", "keep", "busy")
+    `shot` may be set for a request of many shots: the short way. It is called with the record for each
+    completion, first, and returns whether it has dealt with it; if not, `complete` is called as ever.
+    """
+
+    __slots__ = ("address", "words", "complete", "owner", "keep", "busy", "shot")
 
     def __init__(self, address: int, words: memoryview):
         self.address = address
@@ -47,6 +51,7 @@ class Record:
         self.owner: Any = None
         self.keep: Any = None
         self.busy = False
+        self.shot: Any = None
 
 
 class Engine:
@@ -66,15 +71,16 @@ class Engine:
         check(native.loop_init(ctypes.byref(pointer), ctypes.byref(options)))
         self.pointer = pointer.value
         self.work_running = 0  # functions of Python that a blocking thread runs, or will
-        self._records: dict = {}  # by address
-        self._free: list = []
+        self._records: Dict[int, Record] = {}  # by address
+        self._free: List[Record] = []
         self._growing = threading.Lock()
-        self._slabs: list = []
+        self._slabs: List[mmap.mmap] = []
+        self._references = 0
         self._done = array("Q", _NOTHING)
         self._done_address = self._done.buffer_info()[0]
         self._fetched: Any = iter(())  # of the present turn, those that were not called for yet
         self._interrupted = False  # a turn has begun: there may be completions in _done and _fetched
-        self._postponed: list = []
+        self._postponed: List[Tuple[Any, ...]] = []
         self._signals: Any = None  # the two ends of a pipe, see wake_on_signals
         self._wakeup_fd_before = -1
         _engines.add(self)
@@ -82,7 +88,8 @@ class Engine:
     # ---- submitting ------------------------------------------------------------------------------------
 
     def submit(
-        self, function: Any, complete: Callable, owner: Any, keep: Any, timeout_ns: int, *arguments: Any
+        self, function: Any, complete: Callable[..., object], owner: Any, keep: Any, timeout_ns: int,
+        *arguments: Any,
     ) -> Record:
         """Calls function(loop, request, *arguments, NULL) with a request of the pool. Any thread may."""
         try:
@@ -129,7 +136,7 @@ class Engine:
             return record
 
     def _recycle(self, record: Record) -> None:
-        record.owner = record.keep = record.complete = None
+        record.owner = record.keep = record.complete = record.shot = None
         record.busy = False
         self._free.append(record)
 
@@ -162,12 +169,14 @@ class Engine:
         done[:fetched] = _NOTHING[:fetched]
         for address in rest:
             record = records[address]
-            words = record.words
-            if words[3] & 1:
-                record.complete(record.owner, record.keep, words[1], True)
+            shot = record.shot
+            if shot is not None and shot(record):
                 continue
-            complete, owner, keep = record.complete, record.owner, record.keep
-            record.owner = record.keep = None
+            words, complete, owner, keep = record.words, record.complete, record.owner, record.keep
+            if words[3] & 1:
+                complete(owner, keep, words[1], True)
+                continue
+            record.owner = record.keep = record.shot = None
             record.busy = False
             free.append(record)
             complete(owner, keep, words[1], False)
@@ -180,7 +189,9 @@ class Engine:
         self._done[:] = _NOTHING
         for address in (*self._fetched, *fresh):
             record = self._records[address]
-            more = bool(record.words[3] & 1)
+            more = bool(record.words[3] & _abi.MORE)
+            if record.words[3] & _abi.BUFFER:
+                record.keep.set_aside()
             self._postponed.append((record.complete, record.owner, record.keep, record.words[1], more))
             if not more:
                 self._recycle(record)
@@ -196,6 +207,13 @@ class Engine:
             count += 1
             complete(owner, keep, result, more)
         return count
+
+    def end(self, address: int, keep: Any) -> None:
+        """Cancels the request at this address if it is in flight and keeps `keep`, and waits until it has
+        completed. For the thread that runs the loop."""
+        record = self._records[address]
+        if record.busy and record.keep is keep and self.cancel(record):
+            self.settle(record, record.owner)
 
     def settle(self, record: Record, owner: Any) -> None:
         """Waits until the request of `owner`, which was cancelled, has completed. What else completes
@@ -237,7 +255,48 @@ class Engine:
     def pending(self) -> int:
         """The number of requests that were submitted and whose completion was not called for yet."""
         own = self._signals is not None and self.pointer is not None
-        return len(self._records) - len(self._free) + len(self._postponed) - own
+        flying = len(self._records) - len(self._free) - own
+        return flying + len(self._postponed) + self._references
+
+    def ref(self) -> None:
+        """Holds a reference, which counts as something that is pending. Any thread may."""
+        code = native.loop_ref(self.pointer)
+        if code:
+            self.refuse(code)
+        with self._growing:
+            self._references += 1
+
+    def unref(self) -> None:
+        """Drops one; ValueError if none is held. Any thread may."""
+        with self._growing:
+            if not self._references:
+                raise ValueError("no reference is held")
+            self._references -= 1
+        code = native.loop_unref(self.pointer)
+        if code:
+            self.refuse(code)
+
+    def statistics(self) -> Dict[str, int]:
+        """The counters of the library, by their names in loop_statistics_t."""
+        counters = _abi.Statistics(size=ctypes.sizeof(_abi.Statistics))
+        code = native.loop_get_statistics(self.pointer, ctypes.byref(counters))
+        if code:
+            self.refuse(code)
+        return {name: getattr(counters, name) for name, _ in _abi.Statistics._fields_ if name != "size"}
+
+    def backend_fd(self) -> int:
+        """The descriptor for embedding in another loop."""
+        fd = native.loop_backend_fd(self.pointer)
+        if fd < 0:
+            self.refuse(fd)
+        return fd
+
+    def backend_timeout(self) -> int:
+        """Nanoseconds for which another loop may wait for that descriptor; -1: no limit."""
+        timeout = native.loop_backend_timeout(self.pointer)
+        if timeout < -1:
+            self.refuse(timeout)
+        return timeout
 
     @property
     def backend(self) -> str:
@@ -298,7 +357,7 @@ class Engine:
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(self.__dict__))
         self.pointer = None
 
-    def __del__(self, _warn=warnings.warn):
+    def __del__(self, _warn: Any = warnings.warn) -> None:
         if self.pointer is not None and os.getpid() == _process:
             _warn(f"unclosed loop {self!r}", ResourceWarning, source=self)
             pointer, self.pointer = self.pointer, None

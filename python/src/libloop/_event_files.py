@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from typing import Any, Optional
+from typing import Any, List, Optional
 
 from ._buffers import readable, writable
 from ._cached_files import Reader
@@ -39,17 +39,17 @@ class _FileRead:
 
     __slots__ = ("loop", "future", "fd", "size", "parts", "target", "position", "record", "cancelled")
 
-    def __init__(self, loop: Any, name: bytes, fd: int, size: int):
+    def __init__(self, loop: Any, name: bytes, fd: int):
         self.loop = loop
         self.future = loop.create_future()
-        self.fd = fd
-        self.size = size
-        self.parts: list = []
+        self.fd = -1
+        self.size = 0
+        self.parts: List[bytes] = []
         self.position = 0
         self.cancelled = False
         self.target = b""
         if fd >= 0:
-            self.read(size + 1 if size else _CHUNK_BYTES)
+            self.opened(name, fd, False)
             return
         self.record = loop._engine.submit(
             native.loop_open, _FileRead.opened, self, name, 0, name, os.O_RDONLY | os.O_CLOEXEC, 0
@@ -117,12 +117,14 @@ class FileOperations:
 
     _engine: Any
     create_future: Any
+    is_closed: Any
 
     def _init_files(self) -> None:
         self._cached = Reader()
         self._reads_at_once = 0
 
-    async def _file(self, function: Any, complete: Any, keep: Any, timeout: Optional[float], *arguments: Any):
+    async def _file(self, function: Any, complete: Any, keep: Any, timeout: Optional[float],
+                    *arguments: Any) -> Any:
         future = self.create_future()
         record = self._engine.submit(function, complete, future, keep, deadline(timeout), *arguments)
         try:
@@ -184,14 +186,14 @@ class FileOperations:
     async def read_file(self, path: Path) -> bytes:
         """Returns the contents of a file, or of a device that has positions (ESPIPE for others)."""
         name = os.fsencode(path)
-        fd, size, data = self._cached.read(name)
+        fd, data = self._cached.read(name)
         if data is not None:
             self._reads_at_once += 1
             if self._reads_at_once >= _READS_AT_ONCE:  # others want their turn
                 self._reads_at_once = 0
                 await asyncio.sleep(0)
             return data
-        read = _FileRead(self, name, fd, size)
+        read = _FileRead(self, name, fd)
         try:
             return await read.future
         except asyncio.CancelledError:

@@ -6,19 +6,20 @@ are read and written by the library.
 """
 
 import asyncio
-import contextvars
 import itertools
 import selectors
 import signal
 import threading
 from asyncio import events, format_helpers, sslproto
 from collections import deque
+from contextvars import copy_context
 from heapq import heapify, heappop, heappush
-from typing import Any, Callable, Optional
+from typing import Any, Callable, Coroutine, Deque, Optional
 
 from ._engine import Engine
 from ._event_files import FileOperations
 from ._event_transport import SocketTransport
+from ._operation import T
 from ._selector import Selector, Watch
 from ._time import nanoseconds
 
@@ -26,41 +27,24 @@ _COMPACT_AFTER = 100  # timers in the heap, of which half were cancelled
 
 
 class _Handle(events.Handle):
-    """events.Handle, made in less time: without debug mode there is no traceback to extract."""
+    """events.Handle, made in less time: call_soon fills it in, so that CPython calls no __init__ of Python;
+    and without debug mode there is no traceback to extract."""
 
     __slots__ = ()
-
-    def __init__(self, callback, args, loop, context):
-        self._context = contextvars.copy_context() if context is None else context
-        self._loop = loop
-        self._callback = callback
-        self._args = args
-        self._cancelled = False
-        self._repr = None
-        self._source_traceback = None
+    __init__: Any = object.__init__
 
 
 class _Timer(events.TimerHandle):
     """events.TimerHandle, in the same way."""
 
     __slots__ = ()
-
-    def __init__(self, when, callback, args, loop, context):
-        self._context = contextvars.copy_context() if context is None else context
-        self._loop = loop
-        self._callback = callback
-        self._args = args
-        self._cancelled = False
-        self._repr = None
-        self._source_traceback = None
-        self._when = when
-        self._scheduled = True
+    __init__: Any = object.__init__
 
 
 class _LoopSelector(Selector):
     """A selector that puts the callbacks of a shot where the loop takes them from."""
 
-    def attach(self, ready: deque) -> None:
+    def attach(self, ready: Deque[asyncio.Handle]) -> None:
         """Tells which queue that is."""
         self._queue = ready
 
@@ -94,18 +78,25 @@ class EventLoop(FileOperations, asyncio.SelectorEventLoop):
 
     # ---- callbacks and timers --------------------------------------------------------------------------
 
-    def call_soon(self, callback: Callable, *args: Any, context: Any = None) -> asyncio.Handle:
+    def call_soon(self, callback: Callable[..., object], *args: Any, context: Any = None) -> asyncio.Handle:
         """As asyncio's."""
         if self._debug or self._closed:
             handle = super().call_soon(callback, *args, context=context)
             if handle._source_traceback:
                 del handle._source_traceback[-1]  # this frame, as asyncio does with its own
             return handle
-        handle = _Handle(callback, args, self, context)
+        handle = _Handle()
+        handle._context = copy_context() if context is None else context
+        handle._loop = self
+        handle._callback = callback
+        handle._args = args
+        handle._cancelled = False
+        handle._repr = handle._source_traceback = None
         self._ready.append(handle)
         return handle
 
-    def call_later(self, delay: float, callback: Callable, *args: Any, context: Any = None):
+    def call_later(self, delay: float, callback: Callable[..., object], *args: Any,
+                   context: Any = None) -> asyncio.TimerHandle:
         """As asyncio's."""
         if delay is None:
             raise TypeError("delay must not be None")
@@ -114,7 +105,8 @@ class EventLoop(FileOperations, asyncio.SelectorEventLoop):
             del timer._source_traceback[-1]
         return timer
 
-    def call_at(self, when: float, callback: Callable, *args: Any, context: Any = None):
+    def call_at(self, when: float, callback: Callable[..., object], *args: Any,
+                context: Any = None) -> asyncio.TimerHandle:
         """As asyncio's."""
         if when is None:
             raise TypeError("when cannot be None")
@@ -126,9 +118,16 @@ class EventLoop(FileOperations, asyncio.SelectorEventLoop):
             timer = events.TimerHandle(when, callback, args, self, context)
             if timer._source_traceback:
                 del timer._source_traceback[-1]
-            timer._scheduled = True
         else:
-            timer = _Timer(when, callback, args, self, context)
+            timer = _Timer()
+            timer._context = copy_context() if context is None else context
+            timer._loop = self
+            timer._callback = callback
+            timer._args = args
+            timer._cancelled = False
+            timer._repr = timer._source_traceback = None
+            timer._when = when
+        timer._scheduled = True
         heappush(self._scheduled, (when, next(self._timer_numbers), timer))
         return timer
 
@@ -199,13 +198,19 @@ class EventLoop(FileOperations, asyncio.SelectorEventLoop):
             handle = ready.popleft()
             if handle._cancelled:
                 continue
+            arguments = handle._args
             try:
-                handle._context.run(handle._callback, *handle._args)
+                if not arguments:  # to unpack takes longer
+                    handle._context.run(handle._callback)
+                elif len(arguments) == 1:
+                    handle._context.run(handle._callback, arguments[0])
+                else:
+                    handle._context.run(handle._callback, *arguments)
             except (SystemExit, KeyboardInterrupt):
                 raise
             except BaseException as error:
                 self._report(handle, error)
-        handle = None  # breaks cycles when an exception has it in its traceback
+        handle = arguments = None  # breaks cycles when an exception has them in its traceback
 
     def _report(self, handle: asyncio.Handle, error: BaseException) -> None:
         source = format_helpers._format_callback_source(handle._callback, handle._args)
@@ -268,7 +273,7 @@ def new_event_loop(backend: Optional[str] = None) -> EventLoop:
     return EventLoop(backend)
 
 
-def run(main: Any, *, debug: Optional[bool] = None, backend: Optional[str] = None) -> Any:
+def run(main: Coroutine[Any, Any, T], *, debug: Optional[bool] = None, backend: Optional[str] = None) -> T:
     """As asyncio.run, on an event loop of libloop. Python 3.9 and newer."""
     if hasattr(asyncio, "Runner"):
         with asyncio.Runner(debug=debug, loop_factory=lambda: EventLoop(backend)) as runner:

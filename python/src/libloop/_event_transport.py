@@ -7,59 +7,78 @@ handle in between. To pause costs nothing: what is told meanwhile is remembered.
 
 import contextvars
 from asyncio import protocols, selector_events
-from typing import Any
+from typing import Any, Callable
 
 from . import _abi
+from ._engine import Record
 from ._library import native
 
 # Bytes asked for by one receive: more, up to the most, for a connection on which they all come. A buffer of
 # the most for each message would cost more than the message does: such memory is mapped for each, and zeroed.
+# After a small message a small buffer is enough, which CPython's own allocator has at hand (512 bytes, with
+# the head of the object); what does not fit is received at once.
 _RECV_BYTES = 32 * 1024
 _RECV_BYTES_MOST = 256 * 1024
+_RECV_BYTES_SMALL = 479
+_READABLE = _abi.READABLE
+_FATAL_READ_ERROR = "Fatal read error on socket transport"
 _ENDING = _abi.HANGUP | _abi.ERROR
 
 
-def _on_shot(transport: "SocketTransport", context: contextvars.Context, result: int, more: bool) -> None:
-    """A change, most often: something has come, all of which is read at once and given to a protocol."""
-    receive = transport._data_received
-    if result != _abi.READABLE or receive is None or transport._paused or transport._closing:
-        _on_other_shot(transport, context, result, more)
-        return
+def _receive_at_once(record: Record) -> bool:
+    """The short way of a shot: reads what has come, and gives it to the protocol. An error is the last shot
+    (`result` is negative), so one word tells whether all is as usual.
+
+    What is called here is in a variable first: for an attribute CPython would look for a method.
+    """
+    transport = record.owner
+    data_received = transport._data_received
+    if data_received is None or record.words[1] != _READABLE:
+        return False
+    receive, size = transport._recv, transport._recv_bytes
     try:
-        data = transport._recv(transport._recv_bytes)
+        data = receive(size)
     except (BlockingIOError, InterruptedError):
-        return
-    except BaseException:
-        context.run(transport._read, result)  # it will meet the error, too
-        return
+        return True
+    except (SystemExit, KeyboardInterrupt):
+        raise
+    except BaseException as error:
+        record.keep(transport._fatal_error, error, _FATAL_READ_ERROR)
+        return True
+    run = record.keep
     if not data:
-        context.run(transport._end)
-        return
+        run(transport._end)
+        return True
     try:
-        context.run(receive, data)
+        run(data_received, data)
     except (SystemExit, KeyboardInterrupt):
         raise
     except BaseException as error:
         transport._fatal_error(error, "Fatal error: protocol.data_received() call failed.")
-    if len(data) == transport._recv_bytes:
+    received = len(data)
+    if received < _RECV_BYTES_SMALL:
+        transport._recv_bytes = _RECV_BYTES_SMALL
+    elif received == size:
         transport._grow()
-        transport._read_again(result, context)
+        if size == _RECV_BYTES_SMALL:
+            return _receive_at_once(record)
+        transport._read_again(_READABLE, run.__self__)
+    return True
 
 
-def _on_other_shot(
-    transport: "SocketTransport", context: contextvars.Context, result: int, more: bool
-) -> None:
+def _on_shot(transport: "SocketTransport", run: Callable[..., Any], result: int, more: bool) -> None:
+    """A change: something has come, most often. `run` runs things in the context of the connection."""
     if not more:
         transport._record = None
-        if result < 0:
-            if transport._closing:
-                return
-            result = _abi.ERROR
     loop = transport._loop
-    if loop is not None and loop._debug:
-        loop.call_soon(transport._read, result, context=context)  # there slow callbacks are told of
+    if transport._closing or loop.is_closed():
+        return
+    if result < 0:
+        result = _abi.ERROR
+    if loop._debug:
+        loop.call_soon(transport._read, result, context=run.__self__)  # there slow callbacks are told of
     else:
-        context.run(transport._read, result)
+        run(transport._read, result)
 
 
 class SocketTransport(selector_events._SelectorSocketTransport):
@@ -70,7 +89,7 @@ class SocketTransport(selector_events._SelectorSocketTransport):
         self._unread = False  # there may be something to read of which no shot will tell
         self._recv_bytes = _RECV_BYTES
         self._ended = False  # the peer sends no more, and the protocol knows
-        self._data_received: Any = None  # the protocol's method, where it may be called without ceremony
+        self._data_received: Any = None  # the protocol's method, while shots may take the short way
         super().__init__(*arguments, **keywords)
         self._recv, self._send = self._sock.recv, self._sock.send
 
@@ -81,9 +100,8 @@ class SocketTransport(selector_events._SelectorSocketTransport):
     def set_protocol(self, protocol: Any) -> None:
         """As asyncio's."""
         self._buffered = isinstance(protocol, protocols.BufferedProtocol)
-        quick = not self._buffered and self._loop is not None and not self._loop._debug
-        self._data_received = protocol.data_received if quick else None
         super().set_protocol(protocol)
+        self._choose_way()
 
     # ---- reading ---------------------------------------------------------------------------------------
 
@@ -93,17 +111,26 @@ class SocketTransport(selector_events._SelectorSocketTransport):
             return
         if self._record is None:
             self._record = self._loop._engine.submit(
-                native.loop_add_fd, _on_shot, self, contextvars.copy_context(), 0,
+                native.loop_add_fd, _on_shot, self, contextvars.copy_context().run, 0,
                 fd, _abi.READABLE | _abi.EDGE_TRIGGERED,
             )
+            self._record.shot = _receive_at_once
         elif self._unread:
             self._unread = False
             self._loop.call_soon(self._read, _ENDING)
+        self._choose_way()
+
+    def _choose_way(self) -> None:
+        """Lets shots take the short way if they may: reading, bytes, and not in debug mode."""
+        reading = self._record is not None and not self._ended and self.is_reading()
+        quick = reading and not self._buffered and not self._loop._debug
+        self._data_received = self._protocol.data_received if quick else None
 
     def pause_reading(self) -> None:
         """As asyncio's."""
         if self.is_reading():
             self._paused = True
+            self._data_received = None
 
     def resume_reading(self) -> None:
         """As asyncio's."""
@@ -143,7 +170,7 @@ class SocketTransport(selector_events._SelectorSocketTransport):
         return full
 
     def _grow(self) -> None:
-        self._recv_bytes = min(2 * self._recv_bytes, _RECV_BYTES_MOST)
+        self._recv_bytes = min(max(2 * self._recv_bytes, _RECV_BYTES), _RECV_BYTES_MOST)
 
     def _read_into_buffer(self) -> Any:
         """The same for protocols that have the buffer."""
@@ -172,7 +199,7 @@ class SocketTransport(selector_events._SelectorSocketTransport):
         except (SystemExit, KeyboardInterrupt):
             raise
         except BaseException as error:
-            self._fatal_error(error, "Fatal read error on socket transport")
+            self._fatal_error(error, _FATAL_READ_ERROR)
             return None
         if received:
             return received
@@ -190,6 +217,7 @@ class SocketTransport(selector_events._SelectorSocketTransport):
 
     def _end(self) -> None:
         self._ended = True
+        self._data_received = None
         self._read_ready__on_eof()
 
     # ---- writing ---------------------------------------------------------------------------------------
@@ -197,8 +225,9 @@ class SocketTransport(selector_events._SelectorSocketTransport):
     def write(self, data: Any) -> None:
         """As asyncio's."""
         if type(data) is bytes and not (self._buffer or self._conn_lost or self._eof or self._empty_waiter):
+            send = self._send  # in a variable, see _on_shot
             try:
-                sent = self._send(data)
+                sent = send(data)
             except OSError:
                 pass  # nothing was sent; asyncio's own way meets the error, and handles it
             else:
@@ -219,6 +248,7 @@ class SocketTransport(selector_events._SelectorSocketTransport):
         self._remove_watch()
 
     def _remove_watch(self) -> None:
+        self._data_received = None
         if self._record is not None and not self._loop.is_closed():
             native.loop_remove_fd(self._loop._engine.pointer, self._record.address)
 
@@ -228,4 +258,4 @@ class SocketTransport(selector_events._SelectorSocketTransport):
         if record is not None and record.owner is self:
             self._loop._engine.settle(record, self)
         super()._call_connection_lost(error)
-        self._recv = self._send = self._data_received = None
+        self._recv = self._send = None

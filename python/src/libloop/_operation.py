@@ -1,14 +1,19 @@
 """What a submit of the plain loop returns, and the coroutines that wait for it."""
 
 import traceback
-from typing import Any, Callable, Coroutine, Generator, Optional
+from typing import Any, Callable, Coroutine, Generator, Generic, Optional, TypeVar
 
+from ._engine import Engine
 from ._errors import Cancelled, error_of
+from ._time import deadline
 
-_NONE = object()
+_NONE: Any = object()
+
+T = TypeVar("T")
+Callback = Optional[Callable[[Any], object]]  # gets the operation
 
 
-class Operation:
+class Operation(Generic[T]):
     """Something that a loop does: done, failed, or in flight. Made by the methods of Loop.
 
     Await it in a coroutine of Loop.run, give it a callback (called with the operation, in Loop.run), or look
@@ -18,7 +23,8 @@ class Operation:
 
     __slots__ = ("_loop", "_record", "_finish", "_callback", "_value", "_error", "_waiter", "more")
 
-    def __init__(self, loop: Any, finish: Optional[Callable] = None, callback: Optional[Callable] = None):
+    def __init__(self, loop: Any, finish: Optional[Callable[[int, Any], T]] = None,
+                 callback: Callback = None):
         self._loop = loop
         self._record: Any = None
         self._finish = finish
@@ -32,22 +38,24 @@ class Operation:
         """Whether it has completed for the last time."""
         return not self.more and (self._error is not None or self._value is not _NONE)
 
-    def result(self) -> Any:
+    def result(self) -> T:
         """Returns the result, or raises the error: an OSError, of the subclass that its errno stands for;
         libloop.Cancelled; TimeoutError. RuntimeError if there is none yet."""
         if self._error is not None:
             raise self._error
         if self._value is _NONE:
             raise RuntimeError("the operation is in flight")
-        return self._value
+        value: T = self._value
+        return value
 
     def cancel(self) -> bool:
         """Asks that it end early. Its completion still comes: Cancelled, or the real result if that was
         first. Returns False if it has completed already. Any thread may."""
         record = self._record
-        return record is not None and record.owner is self and self._loop._engine.cancel(record)
+        engine: Engine = self._loop._engine
+        return record is not None and record.owner is self and engine.cancel(record)
 
-    def __await__(self) -> Generator:
+    def __await__(self) -> Generator[Any, Any, T]:
         if not self.done():
             yield self
         return self.result()
@@ -80,21 +88,35 @@ class Operation:
             waiter._step()
 
 
-def complete(operation: Operation, keep: Any, result: int, more: bool) -> None:
+def complete(operation: Operation[Any], keep: Any, result: int, more: bool) -> None:
     """The completion function of the engine for operations."""
     operation._complete(keep, result, more)
 
 
-class Task(Operation):
+class Starter:
+    """What the groups of methods of Loop share: how an operation begins."""
+
+    _engine: Engine
+
+    def _start(self, function: Any, finish: Any, keep: Any, callback: Callback, timeout: Optional[float],
+               *arguments: Any) -> Operation[Any]:
+        operation: Operation[Any] = Operation(self, finish, callback)
+        operation._record = self._engine.submit(
+            function, complete, operation, keep, deadline(timeout), *arguments
+        )
+        return operation
+
+
+class Task(Operation[T]):
     """A coroutine that a loop runs; made by Loop.spawn. It completes with what the coroutine returns. An
     error that nobody asked for is printed when the task is forgotten."""
 
     __slots__ = ("_coroutine", "_awaited", "_cancelling", "_seen")
 
-    def __init__(self, loop: Any, coroutine: Coroutine, callback: Optional[Callable] = None):
+    def __init__(self, loop: Any, coroutine: Coroutine[Any, Any, T], callback: Callback = None):
         super().__init__(loop, None, callback)
         self._coroutine = coroutine
-        self._awaited: Optional[Operation] = None
+        self._awaited: Optional[Operation[Any]] = None
         self._cancelling = False
         self._seen = False  # its error was raised somewhere
         loop._tasks.add(self)
@@ -107,12 +129,12 @@ class Task(Operation):
             self._cancelling = True
         return True
 
-    def result(self) -> Any:
+    def result(self) -> T:
         """As Operation.result; or raises what the coroutine raised."""
         self._seen = True
         return super().result()
 
-    def __del__(self):
+    def __del__(self) -> None:
         if self._error is not None and not self._seen:
             traceback.print_exception(type(self._error), self._error, self._error.__traceback__)
 

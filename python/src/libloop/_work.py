@@ -1,7 +1,7 @@
 """Python functions on the blocking threads of the library."""
 
 import itertools
-from typing import Any, Callable, Dict
+from typing import Any, Callable, Dict, Tuple
 
 from . import _abi
 from ._engine import Engine
@@ -15,21 +15,23 @@ _jobs: Dict[int, "_Job"] = {}  # by number, which the request carries in its fie
 class _Job:
     """A call to make, and what came of it."""
 
-    def __init__(self, function: Callable, arguments: tuple):
+    def __init__(self, function: Callable[..., Any], arguments: Tuple[Any, ...]):
         self.function = function
         self.arguments = arguments
         self.value: Any = None
         self.error: Any = None
 
 
-@_abi.Work
-def _run(request: int) -> None:
+def _work(request: int) -> None:
     """Called by a blocking thread. Nothing may be raised through the library."""
     job = _jobs[_abi.Request.from_address(request).user]
     try:
         job.value = job.function(*job.arguments)
     except BaseException as error:
         job.error = error
+
+
+_run = _abi.Work(_work)
 
 
 def work_outcome(result: int, job: _Job) -> Any:
@@ -39,7 +41,8 @@ def work_outcome(result: int, job: _Job) -> Any:
     return job.value
 
 
-def submit_work(engine: Engine, operation: Operation, function: Callable, arguments: tuple) -> None:
+def submit_work(engine: Engine, operation: Operation[Any], function: Callable[..., Any],
+                arguments: Tuple[Any, ...]) -> None:
     """Lets a blocking thread call function(*arguments) and complete the operation."""
     job = _Job(function, arguments)
     number = next(_numbers)
@@ -48,7 +51,7 @@ def submit_work(engine: Engine, operation: Operation, function: Callable, argume
         _abi.Request.from_address(request).user = number
         return native.loop_queue_work(loop, request, _run, callback)
 
-    def complete(owner: Operation, keep: _Job, result: int, more: bool) -> None:
+    def complete(owner: Operation[Any], keep: _Job, result: int, more: bool) -> None:
         del _jobs[number]
         engine.work_running -= 1
         owner._complete(keep, result, more)
