@@ -6,6 +6,7 @@
 #include "support.h"
 
 #include <sched.h>
+#include <termios.h>
 
 /* ---- one request of each kind ---------------------------------------------------------------- */
 
@@ -503,6 +504,75 @@ LOOP_TEST(timeout_cancel_and_completion_have_one_winner)
     close_both(racer.ends);
 }
 
+/* ---- descriptors on which only a blocking call can read --------------------------------------- */
+
+/* A pipe that was spliced from, which Linux does not read without waiting any more. */
+static void make_spliced_pipe(int ends[2])
+{
+    int nowhere = open("/dev/null", O_WRONLY | O_CLOEXEC);
+    assert_true(nowhere >= 0);
+    make_pipe(ends);
+    put(ends[1], "x", 1);
+    assert_int_equal(splice(ends[0], NULL, nowhere, NULL, 1, 0), 1);
+    close(nowhere);
+}
+
+/* A terminal to read from, and the other end. */
+static void make_terminal(int ends[2])
+{
+    struct termios mode;
+    ends[1] = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
+    assert_true(ends[1] >= 0);
+    assert_int_equal(grantpt(ends[1]), 0);
+    assert_int_equal(unlockpt(ends[1]), 0);
+    ends[0] = open(ptsname(ends[1]), O_RDWR | O_NOCTTY | O_CLOEXEC);
+    assert_true(ends[0] >= 0);
+    assert_int_equal(tcgetattr(ends[0], &mode), 0);
+    cfmakeraw(&mode);
+    assert_int_equal(tcsetattr(ends[0], TCSANOW, &mode), 0);
+}
+
+/* One read gets the byte that comes; the others, which it was announced to as well, are not stuck. */
+static void check_reads_of_one_byte(loop_t *loop, const int ends[2])
+{
+    enum { READS = 3 };
+    operation_t reads[READS] = {0};
+    char        bytes[READS];
+    unsigned    successes = 0;
+    for (unsigned i = 0; i < READS; i++) {
+        assert_result(loop_read(loop, begin(&reads[i]), ends[0], &bytes[i], 1, record), 0);
+    }
+    run_for(loop, MILLISECOND);
+    put(ends[1], "x", 1);
+    run_for(loop, 10 * MILLISECOND);
+    for (unsigned i = 0; i < READS; i++) {
+        loop_cancel(loop, &reads[i].request);
+    }
+    run(loop);
+    for (unsigned i = 0; i < READS; i++) {
+        assert_int_equal(completions_of(&reads[i]), 1);
+        assert_true(reads[i].result == 1 || reads[i].result == LOOP_ECANCELED);
+        successes += reads[i].result == 1;
+    }
+    assert_int_equal(successes, 1);
+}
+
+LOOP_TEST(reads_on_a_pipe_that_only_blocks_can_be_cancelled_when_one_got_the_bytes)
+{
+    int ends[2];
+    make_spliced_pipe(ends);
+    check_reads_of_one_byte(loop, ends);
+    close_both(ends);
+}
+
+LOOP_TEST(reads_on_a_terminal_can_be_cancelled_when_one_got_the_bytes)
+{
+    int ends[2];
+    make_terminal(ends);
+    check_reads_of_one_byte(loop, ends);
+    close_both(ends);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -519,6 +589,8 @@ int main(void)
         GUARDED(a_hundred_thousand_races_with_completion_have_one_winner_each),
         GUARDED(several_threads_may_cancel_one_request_at_once),
         GUARDED(timeout_cancel_and_completion_have_one_winner),
+        GUARDED(reads_on_a_pipe_that_only_blocks_can_be_cancelled_when_one_got_the_bytes),
+        GUARDED(reads_on_a_terminal_can_be_cancelled_when_one_got_the_bytes),
     };
     return RUN_SUITE(tests);
 }

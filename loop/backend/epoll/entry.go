@@ -25,10 +25,8 @@ type entry struct {
 	renew      bool   // arm even if the events asked for are armed already: the state must be looked at
 	polled     bool   // the poll set watches it
 	fresh      bool   // in Backend.fresh
-	accepting  bool   // the pool accepts a connection from a listener that blocks
 	urgent     bool   // there were urgent data since the last loop_close
 	deaf       bool   // events that help nobody hold on: an edge is awaited
-	busy       bool   // the pool has what is to be sent first; the rest waits
 	looked     bool   // for `direct`, since the last loop_close
 	direct     bool   // transfers bypass the page cache
 	unwatched  bool   // the last edge-triggered watch has ended, and left the registration armed
@@ -39,6 +37,7 @@ type entry struct {
 	latched     uint32 // what edges reported while no edge-triggered watch was in the list
 
 	waiters [directions]request.List
+	busy    [directions]bool // the pool has what is to be taken or sent first; other transfers wait
 	waits   int // requests in them that wait for readiness, rather than to transfer bytes
 }
 
@@ -62,9 +61,9 @@ func (e *entry) empty() bool {
 
 // wants reports whether somebody waits for a direction. While the pool has what comes first, those who
 // transfer do not: what they would be told of again and again does not help them.
-func (e *entry) wants(d direction, busy bool) bool {
+func (e *entry) wants(d direction) bool {
 	r := e.waiters[d].First()
-	for busy && r != nil && waitsOf(r) == 0 {
+	for e.busy[d] && r != nil && waitsOf(r) == 0 {
 		r = r.Next
 	}
 	return r != nil
@@ -73,10 +72,10 @@ func (e *entry) wants(d direction, busy bool) bool {
 // interest returns the epoll events that the waiters want.
 func (e *entry) interest() uint32 {
 	asked := e.edgeEvents
-	if e.wants(reading, e.accepting) {
+	if e.wants(reading) {
 		asked |= request.Readable
 	}
-	if e.wants(writing, e.busy) {
+	if e.wants(writing) {
 		asked |= request.Writable
 	}
 	for r := e.waiters[either].First(); r != nil; r = r.Next {

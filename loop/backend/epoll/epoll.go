@@ -223,14 +223,11 @@ func (b *Backend) Close() {
 	}
 }
 
-// block hands an operation to the pool. If it is a part of what is to be sent, the rest waits for it.
+// block hands an operation to the pool. If others have to come after it, they wait.
 func (b *Backend) block(r *request.Request) {
 	r.Marks |= request.MarkPooled
-	switch {
-	case r.Op == request.OpAccept:
-		b.table.Find(r.Fd).accepting = true
-	case r.Op >= request.OpAccept && r.IsStreamWrite():
-		b.table.Find(r.Fd).busy = true
+	if comesFirst(r) {
+		b.table.Find(r.Fd).busy[directionOf(r)] = true
 	}
 	r.TellPool()
 	b.pool.Submit(pool.Files, r)
@@ -239,14 +236,21 @@ func (b *Backend) block(r *request.Request) {
 // leavePool says that the pool is done with a request, or gave it up.
 func (b *Backend) leavePool(r *request.Request) {
 	r.Marks &^= request.MarkPooled
-	switch {
-	case r.Op == request.OpAccept:
-		e := b.table.Find(r.Fd)
-		e.accepting = false
-		b.renew(e)
-	case r.Op >= request.OpAccept && r.IsStreamWrite():
-		e := b.table.Find(r.Fd)
-		e.busy = false
-		b.refresh(e)
+	if !comesFirst(r) {
+		return
 	}
+	r.Marks &^= request.MarkReady
+	e, d := b.table.Find(r.Fd), directionOf(r)
+	e.busy[d] = false
+	if d == writing {
+		b.refresh(e)
+	} else {
+		b.renew(e)
+	}
+}
+
+// comesFirst reports whether the other transfers in its direction wait while the pool has an operation.
+func comesFirst(r *request.Request) bool {
+	isSend := r.Op >= request.OpAccept && r.IsStreamWrite()
+	return isSend || r.Op == request.OpAccept || r.Marked(request.MarkReady)
 }

@@ -100,7 +100,7 @@ func (b *Backend) serveSocket(e *entry, r *request.Request) bool {
 		n = b.pursue(r)
 	}
 	switch {
-	case n == sys.EAGAIN, n == backend.Blocks && r.Op == request.OpAccept && e.accepting:
+	case n == sys.EAGAIN, n == backend.Blocks && r.Op == request.OpAccept && e.busy[reading]:
 		return false
 	case n == backend.Blocks:
 		b.delist(e, r)

@@ -38,7 +38,7 @@ func (b *Backend) makeWrites() {
 // tryWrites makes the writes of an entry until one would block. Nothing is known of the descriptor yet.
 func (b *Backend) tryWrites(e *entry) {
 	list := &e.waiters[writing]
-	for r := list.First(); r != nil && !e.busy && !e.connecting(); {
+	for r := list.First(); r != nil && !e.busy[writing] && !e.connecting(); {
 		if !r.IsStreamWrite() {
 			r = r.Next
 			continue
@@ -50,7 +50,7 @@ func (b *Backend) tryWrites(e *entry) {
 			full = !b.tryWrite(e, r)
 		}
 		if full {
-			if !e.busy {
+			if !e.busy[writing] {
 				b.renew(e)
 			}
 			return

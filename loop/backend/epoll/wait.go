@@ -141,11 +141,13 @@ func (b *Backend) endWatch(e *entry, r *request.Request) {
 		return // the entry was reset since
 	}
 	e.edgeWatches--
-	if e.edgeWatches == 0 {
-		e.unwatched = e.registered
-		e.edgeEvents, e.latched, e.armed = 0, 0, 0
-		b.queue(e)
+	if e.edgeWatches > 0 {
+		b.renew(e) // it may have taken an edge and left what the others rely on being told of
+		return
 	}
+	e.unwatched = e.registered
+	e.edgeEvents, e.latched, e.armed = 0, 0, 0
+	b.queue(e)
 }
 
 // resumeWatch puts a watch back in its list after a shot was delivered.
@@ -243,7 +245,7 @@ func (b *Backend) listen(e *entry, events uint32) {
 // serveList completes the waits of one direction, and the transfers in it until one would block.
 func (b *Backend) serveList(e *entry, d direction, mask uint32) {
 	list := &e.waiters[d]
-	blocked := d == writing && e.busy
+	blocked := e.busy[d]
 	for r := list.First(); r != nil && !(blocked && e.waits == 0); {
 		next := r.Next
 		switch {

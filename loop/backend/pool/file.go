@@ -13,6 +13,9 @@ func (p *Pool) performFile(r *request.Request) int64 {
 		p.kernel.Poll(nil, napMs)
 		return sys.EAGAIN
 	}
+	if r.Told(request.MarkReady) && !p.isReady(r) {
+		return sys.EAGAIN
+	}
 	switch r.Op {
 	case request.OpRead:
 		iov, count := r.Buffers()
@@ -39,6 +42,16 @@ func (p *Pool) performFile(r *request.Request) int64 {
 		return p.splice(r)
 	}
 	return sys.EINVAL
+}
+
+// isReady reports whether a transfer has something to take, or room. If somebody else was faster, a call would
+// wait for what may never come, and nothing could end it.
+func (p *Pool) isReady(r *request.Request) bool {
+	fds := []sys.PollFd{{Fd: int32(r.Fd), Events: sys.EpollIn}}
+	if r.Op == request.OpWrite {
+		fds[0].Events = sys.EpollOut
+	}
+	return p.kernel.Poll(fds, 0) != 0
 }
 
 // accept takes a connection from a listener that blocks, if it still is there.
