@@ -38,7 +38,7 @@ type entry struct {
 
 	waiters [directions]request.List
 	busy    [directions]bool // the pool has what is to be taken or sent first; other transfers wait
-	waits   int // requests in them that wait for readiness, rather than to transfer bytes
+	waits   int              // requests in them that wait for readiness, rather than to transfer bytes
 }
 
 // edge reports whether the registration stays armed after an event.
