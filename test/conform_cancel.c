@@ -544,7 +544,10 @@ static void check_reads_of_one_byte(loop_t *loop, const int ends[2])
     }
     run_for(loop, MILLISECOND);
     put(ends[1], "x", 1);
-    run_for(loop, 10 * MILLISECOND);
+    while (completions_of(&reads[0]) + completions_of(&reads[1]) + completions_of(&reads[2]) == 0) {
+        run_for(loop, MILLISECOND);
+    }
+    run_for(loop, 5 * MILLISECOND);
     for (unsigned i = 0; i < READS; i++) {
         loop_cancel(loop, &reads[i].request);
     }
