@@ -152,6 +152,12 @@ static void prepare_request(call_t *call)
     entry->in_flight = true;
 }
 
+/* Whether this thread is ending the loop. Others may be in a callback still when that begins. */
+static bool ends_here(const slot_t *slot)
+{
+    return slot->closing && pthread_equal(slot->closer, pthread_self());
+}
+
 static void check_refusal(const call_t *call, bool fresh, int result)
 {
     bool shut = call->slot != NULL && call->slot->closing;
@@ -188,7 +194,7 @@ void submit(const instruction_t *instruction, unsigned repeats)
     }
     int result = submitting(instruction->operation)(&call);
     if (result == 0) {
-        MUST(fresh && call.slot != NULL && !call.slot->closing && !call.wrong);
+        MUST(fresh && call.slot != NULL && !ends_here(call.slot) && !call.wrong);
         return;
     }
     check_refusal(&call, fresh, result);
