@@ -59,7 +59,7 @@ func (b *Backend) atEnd(r *request.Request, n int64) bool {
 }
 
 // serveTransfer tries a transfer that waited, now that the kernel reported its direction ready. False: it
-// still would block.
+// still would block, or the pool has it; what is behind it has to wait on.
 func (b *Backend) serveTransfer(e *entry, r *request.Request) bool {
 	n := backend.TransferNow(b.kernel, r)
 	if n == sys.ENOTSUP && b.kernel.IsNonblocking(int(r.Fd)) {
