@@ -127,7 +127,7 @@ OURS = [
     ("an edge from before the watch is reported", "loop/backend/epoll/wait.go",
      "\t\te.latched = 0 // of the time before; the look that follows tells what holds\n", ""),
     ("who waits for the pool spins", "loop/backend/epoll/entry.go",
-     "\tfor busy && r != nil && waitsOf(r) == 0 {\n", "\tfor false {\n"),
+     "\tfor e.busy[d] && r != nil && waitsOf(r) == 0 {\n", "\tfor false {\n"),
     ("watches outlive the close of their descriptor", "loop/backend/epoll/arm.go",
      "\te.closings++\n", ""),
     ("changed events are not asked for (io_uring)", "loop/backend/uring/edge.go",
