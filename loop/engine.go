@@ -57,10 +57,6 @@ type Config struct {
 	Shared          *request.Shared   // zeroed
 	Mailboxes       []request.Mailbox // zeroed, one for each thread
 
-	// MayStartThread reports whether the system lets the process have another thread: the Go runtime ends the
-	// process when it cannot start one. nil = yes. Any thread.
-	MayStartThread func() bool
-
 	// Contain says that a panic, which is an error in the engine, must not end the process: the loop is
 	// broken then, and says so (ENOTRECOVERABLE). A Go program would rather see it, for the error may be
 	// in a callback.
@@ -84,11 +80,7 @@ func NewEngine(config Config) (*Engine, int64) { return newEngine(sys.Linux{}, c
 func newEngine(kernel sys.Kernel, config Config) (*Engine, int64) {
 	e := &Engine{kernel: kernel, host: config.Host, shared: config.Shared, contain: config.Contain}
 	e.signal = func(fd int) { kernel.EventSignal(fd) }
-	more := config.MayStartThread
-	if more == nil {
-		more = func() bool { return true }
-	}
-	e.pool = pool.New(kernel, config.BlockingThreads, e.work, e.post, more)
+	e.pool = pool.New(kernel, config.BlockingThreads, e.work, e.post)
 	for i := range config.Threads {
 		e.workers = append(e.workers, &worker{engine: e, index: i, mailbox: &config.Mailboxes[i]})
 		e.boxes = append(e.boxes, &config.Mailboxes[i])

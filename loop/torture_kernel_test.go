@@ -48,7 +48,6 @@ const (
 	callShutdown
 	callSendfile
 	callSplice
-	callThread
 	callRingSetup
 	callRingMap
 	callRingSupports
@@ -143,8 +142,6 @@ var tortureCalls = [tortureCallKinds]struct {
 		hidden: []int64{sys.EAGAIN}},
 	callSplice: {name: "splice", shown: []int64{sys.EPIPE, sys.ENOMEM, sys.EINVAL},
 		hidden: []int64{sys.EAGAIN}},
-
-	callThread: {name: "thread", shown: []int64{sys.ENOMEM}},
 
 	callRingSetup: {name: "ring_setup", shown: []int64{emfile, enfile, sys.ENOMEM},
 		hidden: []int64{sys.ENOSYS, sys.EPERM, sys.EINVAL}},
@@ -311,9 +308,6 @@ func (k *tortured) StartThread(name string, run func()) sys.Thread {
 	k.threads = append(k.threads, thread)
 	return thread
 }
-
-// mayStartThread is asked before a thread is started.
-func (k *tortured) mayStartThread() bool { return !k.hit(callThread) }
 
 func (k *tortured) EpollCreate() int64 { return k.try(callEpollCreate, k.Linux.EpollCreate) }
 

@@ -65,9 +65,7 @@ func (x *torment) play() {
 	if x.scenario.run != nil {
 		run = func() error { return x.scenario.run(x) }
 	}
-	err := run()
-	noThread := x.fault.call == callThread && x.kernel.hits() > 0 && err == sys.Error(sys.ENOMEM)
-	if err != nil && !noThread {
+	if err := run(); err != nil {
 		x.complain("run: %v", err)
 	}
 	x.mu.Lock()

@@ -201,7 +201,6 @@ func (x *torment) open() bool {
 	engine, errno := newEngine(x.kernel, Config{
 		Threads: threads, BlockingThreads: 2, Backend: x.backend, ThreadBound: x.scenario.bound,
 		Host: program{l}, Shared: &l.shared, Mailboxes: l.boxes, Contain: true,
-		MayStartThread: x.kernel.mayStartThread,
 	})
 	x.kernel.opened.Store(true)
 	switch {

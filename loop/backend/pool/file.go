@@ -44,8 +44,8 @@ func (p *Pool) performFile(r *request.Request) int64 {
 	return sys.EINVAL
 }
 
-// isReady reports whether a transfer has something to take, or room. If somebody else was faster, a call would
-// wait for what may never come, and nothing could end it.
+// isReady reports whether a transfer has something to take, or room. If somebody else was faster, a call
+// would wait for what may never come, and nothing could end it.
 func (p *Pool) isReady(r *request.Request) bool {
 	fds := []sys.PollFd{{Fd: int32(r.Fd), Events: sys.EpollIn}}
 	if r.Op == request.OpWrite {

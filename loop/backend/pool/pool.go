@@ -34,7 +34,6 @@ type Pool struct {
 	kernel  sys.Kernel
 	perform [classes]func(*request.Request) int64
 	done    func(*request.Request) // gives a finished request back to its worker; any thread
-	more    func() bool            // whether the system lets us have another thread
 
 	senders sync.Pool // of *backend.Direct, each of which has a buffer
 
@@ -103,11 +102,9 @@ func (b *inbox) moveTo(list *request.List) {
 // New makes a pool without threads. limit is the most threads it may have; each class gets at least one.
 // work calls the function of an OpWork request, and does the look-up of an OpName request; done gives back a
 // request whose Result is set.
-func New(kernel sys.Kernel, limit int, work func(*request.Request) int64, done func(*request.Request),
-	more func() bool,
-) *Pool {
+func New(kernel sys.Kernel, limit int, work func(*request.Request) int64, done func(*request.Request)) *Pool {
 	limit = max(limit, int(classes))
-	p := &Pool{kernel: kernel, done: done, more: more, limit: limit, reserve: max(1, limit/8)}
+	p := &Pool{kernel: kernel, done: done, limit: limit, reserve: max(1, limit/8)}
 	p.perform = [classes]func(*request.Request) int64{Files: p.performFile, Work: work, Names: work}
 	return p
 }
@@ -197,25 +194,6 @@ func (p *Pool) unhold() {
 			p.queued[Files].Push(r)
 		}
 		r = next
-	}
-}
-
-// refuse ends what is queued when no thread can be had for it, now or by waiting. Closing is done all the
-// same: the program could not do it again. The lock is held.
-func (p *Pool) refuse() {
-	if p.threads > 0 {
-		return // one of them will come round to it
-	}
-	for class := range p.queued {
-		p.inbox[class].moveTo(&p.queued[class])
-		for r := p.queued[class].Pop(); r != nil; r = p.queued[class].Pop() {
-			r.Queued = false
-			r.Result = sys.ENOMEM
-			if r.Op == request.OpClose {
-				r.Result = p.kernel.Close(int(r.Fd), true)
-			}
-			p.done(r)
-		}
 	}
 }
 

@@ -56,7 +56,7 @@ func newHarness(t *testing.T, limit int) *harness {
 		}
 		return 0
 	}
-	h.Pool = New(&h.kernel, limit, work, func(r *request.Request) { h.find(r).done.Add(1) }, always)
+	h.Pool = New(&h.kernel, limit, work, func(r *request.Request) { h.find(r).done.Add(1) })
 	t.Cleanup(func() {
 		if !t.Failed() { // else a gate may be closed for ever, and Close would wait for it
 			h.Close()
@@ -340,29 +340,12 @@ func TestVainLooksGetRareAndFindsBringThemBack(t *testing.T) {
 	}
 }
 
-func always() bool { return true }
-
 func nothing(*request.Request) int64 { return 0 }
-
-func TestWithoutAThreadWorkEndsAndWhatIsToBeClosedIsClosed(t *testing.T) {
-	done := make(chan *request.Request, 2)
-	never := func() bool { return false }
-	p := New(&slowReads{}, 4, nothing, func(r *request.Request) { done <- r }, never)
-	p.Submit(Work, &request.Request{Op: request.OpWork})
-	p.Submit(Files, &request.Request{Op: request.OpClose, Fd: 7})
-	if r := <-done; r.Op != request.OpWork || r.Result != sys.ENOMEM {
-		t.Errorf("operation %d: %d", r.Op, r.Result)
-	}
-	if r := <-done; r.Op != request.OpClose || r.Result != 0 {
-		t.Errorf("operation %d: %d", r.Op, r.Result)
-	}
-	p.Close()
-}
 
 func TestACloseWaitsForTheTransferThatRunsOnItsDescriptor(t *testing.T) {
 	kernel := &slowReads{release: make(chan struct{})}
 	done := make(chan *request.Request, 3)
-	p := New(kernel, 8, nothing, func(r *request.Request) { done <- r }, always)
+	p := New(kernel, 8, nothing, func(r *request.Request) { done <- r })
 	read := &request.Request{Op: request.OpRead, Fd: 7}
 	closing := &request.Request{Op: request.OpClose, Fd: 7}
 	other := &request.Request{Op: request.OpClose, Fd: 8}

@@ -66,10 +66,6 @@ func (p *Pool) summon() *thread {
 		return sleeper
 	}
 	if p.threads < p.limit {
-		if !p.more() {
-			p.refuse()
-			return nil
-		}
 		p.searcher = p.spawn()
 		p.announce()
 	}
@@ -104,7 +100,7 @@ func (p *Pool) reinforce() *thread {
 			p.announce()
 			return sleeper
 		}
-		if p.threads < p.limit && p.more() {
+		if p.threads < p.limit {
 			p.spawn()
 			p.announce()
 		}
