@@ -194,7 +194,9 @@ void submit(const instruction_t *instruction, unsigned repeats)
     }
     int result = submitting(instruction->operation)(&call);
     if (result == 0) {
-        MUST(fresh && call.slot != NULL && !ends_here(call.slot) && !call.wrong);
+        MUST(fresh && call.slot != NULL);
+        MUST(!call.wrong);
+        MUST(!ends_here(call.slot));
         return;
     }
     check_refusal(&call, fresh, result);
