@@ -26,12 +26,16 @@ slot_t *slot_of(const loop_t *loop)
 /* The loop that this thread is inside of, and runs for the input. */
 static _Thread_local const slot_t *inside;
 
+/* With the lock, for callbacks of other loops decide by this what a request is up to. */
 static void enter(slot_t *slot)
 {
+    pthread_mutex_lock(&ledger_lock);
     inside = slot;
     atomic_store(&slot->run_here, true);
+    pthread_mutex_unlock(&ledger_lock);
 }
 
+/* When what completed in the loop is booked. */
 static void leave(slot_t *slot)
 {
     atomic_store(&slot->run_here, false);
@@ -236,7 +240,6 @@ void harvest(slot_t *slot, uint32_t capacity, int64_t timeout_ns)
     MUST(capacity <= COUNT(done));
     enter(slot);
     int count = loop_wait(slot->loop, done, capacity, timeout_ns);
-    leave(slot);
     MUST((count >= 0 && (uint32_t)count <= capacity) || (slot->runs && count == LOOP_EBUSY));
     pthread_mutex_lock(&ledger_lock);
     for (int i = 0; i < count; i++) {
@@ -244,6 +247,7 @@ void harvest(slot_t *slot, uint32_t capacity, int64_t timeout_ns)
         MUST(entry->callback == NULL);
         settle(entry, slot->loop, done[i]->result);
     }
+    leave(slot);
     pthread_mutex_unlock(&ledger_lock);
 }
 
@@ -293,7 +297,6 @@ void close_loop(slot_t *slot)
     slot->closing = true;
     enter(slot);
     MUST(loop_deinit(slot->loop) == 0);
-    leave(slot);
     pthread_mutex_lock(&ledger_lock);
     for (size_t i = 0; i < ENTRIES; i++) {
         if (entries[i].in_flight && entries[i].slot == slot) {
@@ -302,6 +305,7 @@ void close_loop(slot_t *slot)
             settle(&entries[i], slot->loop, entries[i].request->result);
         }
     }
+    leave(slot);
     pthread_mutex_unlock(&ledger_lock);
     MUST(atomic_load(&slot->called) == slot->posted);
     MUST(loop_deinit(slot->loop) == LOOP_ESHUTDOWN);
