@@ -976,3 +976,56 @@ func fillUp(t *testing.T, fd int) (total int) {
 	must(t, syscall.SetNonblock(fd, false))
 	return total
 }
+
+// hesitant is an operating system that has nothing in its cache, and whose blocking reads wait. It then lets
+// the threads of the pool go first, before it takes the submissions that are there.
+type hesitant struct {
+	sys.Linux
+	reading, release chan struct{}
+	hesitates        bool
+}
+
+func (k *hesitant) ReadNow(int, uintptr, int, int64) int64 { return sys.EAGAIN }
+
+func (k *hesitant) Read(fd int, iov uintptr, count int, offset int64) int64 {
+	k.reading <- struct{}{}
+	<-k.release
+	return k.Linux.Read(fd, iov, count, offset)
+}
+
+func (k *hesitant) RingEnter(fd int, submit, wait uint32, timeoutNs int64, memory *sys.RingTimeout) int64 {
+	if k.hesitates {
+		k.hesitates = false
+		close(k.release)
+		time.Sleep(20 * time.Millisecond)
+	}
+	return k.Linux.RingEnter(fd, submit, wait, timeoutNs, memory)
+}
+
+func TestACloseByThePoolDoesNotOvertakeWhatWasSubmittedBefore(t *testing.T) {
+	if !ringWorksHere(t) {
+		t.Skip("needs io_uring")
+	}
+	kernel := &hesitant{reading: make(chan struct{}, 1), release: make(chan struct{})}
+	l, err := newLoop(kernel, Options{Threads: 1, BlockingThreads: 3, Backend: BackendIOUring})
+	must(t, err)
+	fd, err := syscall.Open("/etc/passwd", syscall.O_RDONLY|syscall.O_CLOEXEC, 0)
+	must(t, err)
+	var read, watch, closing Request
+	must(t, l.Read(&read, fd, make([]byte, 1), nil))
+	for len(kernel.reading) == 0 && l.Pending() > 0 {
+		l.RunOnce(0)
+	}
+	kernel.hesitates = true
+	must(t, l.Watch(&watch, fd, Readable, func(r *Request) {
+		if r.Result() != -int64(syscall.ECANCELED) && !r.More() {
+			t.Errorf("the watch ends with %v", r.Err())
+		}
+	}))
+	must(t, l.CloseFd(&closing, fd, func(r *Request) { must(t, r.Err()) }))
+	runWithin(t, l)
+	must(t, l.Close())
+	if len(kernel.reading) == 0 || kernel.hesitates {
+		t.Error("no thread of the pool read, or nothing was submitted")
+	}
+}

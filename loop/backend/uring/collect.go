@@ -8,6 +8,7 @@ import (
 
 // Collect implements backend.Backend.
 func (b *Backend) Collect() {
+	b.handClosing()
 	for n := b.ring.ready(); n > 0; n-- {
 		cqe := b.ring.pop()
 		more := cqe.Flags&sys.RingCqeMore != 0

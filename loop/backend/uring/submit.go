@@ -133,9 +133,20 @@ func (b *Backend) startClose(e *entry, r *request.Request) {
 	_, pooled := b.cancelFd(e, r.Fd)
 	e.seekable, e.socket, e.looked = false, false, false
 	if pooled {
-		b.block(r)
+		b.closing.Push(r)
 	} else {
 		b.issue(r)
+	}
+}
+
+// handClosing hands the pool its closes when the kernel has taken all submissions. A pool that is faster would
+// have those before the close meet what has got the number of the descriptor since.
+func (b *Backend) handClosing() {
+	if b.ring.unsubmitted() > 0 {
+		return
+	}
+	for r := b.closing.Pop(); r != nil; r = b.closing.Pop() {
+		b.block(r)
 	}
 }
 

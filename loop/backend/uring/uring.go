@@ -40,6 +40,7 @@ type Backend struct {
 	table       fdtable.Table[entry]
 	others      entry        // of requests that are about no descriptor
 	backlog     request.List // what found no place in the submission queue
+	closing     request.List // closes for the pool, behind what the kernel has not taken yet
 	owesCancels bool         // cancels found none
 	splices     int          // those that the kernel, the backlog or the pool has
 	bundles     []*backend.Bundle
@@ -254,6 +255,7 @@ func (b *Backend) Flush() (expectant bool) {
 	}
 	b.tryLone()
 	b.ring.publish()
+	b.handClosing()
 	b.behind = !b.waking || b.owesCancels || !b.backlog.Empty()
 	return b.behind || b.ring.unsubmitted() > 0 || b.ring.ready() > 0 || b.ring.owing()
 }
