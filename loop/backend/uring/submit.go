@@ -139,8 +139,8 @@ func (b *Backend) startClose(e *entry, r *request.Request) {
 	}
 }
 
-// handClosing hands the pool its closes when the kernel has taken all submissions. A pool that is faster would
-// have those before the close meet what has got the number of the descriptor since.
+// handClosing hands the pool its closes when the kernel has taken all submissions. A pool that is faster
+// would have those before the close meet what has got the number of the descriptor since.
 func (b *Backend) handClosing() {
 	if b.ring.unsubmitted() > 0 {
 		return
