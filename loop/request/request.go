@@ -76,7 +76,7 @@ const (
 	MarkStalled                         // no readiness tells of what it waits for: it is tried again
 	MarkStarved                         // a receive that found no buffer: not before there is something again
 	MarkEnded                           // a receive of many shots; Offset is its last result
-	MarkReady                           // the pool makes the transfer only if the descriptor still is ready
+	MarkReady                           // the pool makes the call only if the descriptor still is ready
 )
 
 // Request is one operation in flight, in the memory of the program. The first four fields are public in

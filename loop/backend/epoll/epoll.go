@@ -233,6 +233,12 @@ func (b *Backend) block(r *request.Request) {
 	b.pool.Submit(pool.Files, r)
 }
 
+// blockIfReady does so with what is worth a blocking thread only while its descriptor is ready.
+func (b *Backend) blockIfReady(r *request.Request) {
+	r.Marks |= request.MarkReady
+	b.block(r)
+}
+
 // leavePool says that the pool is done with a request, or gave it up.
 func (b *Backend) leavePool(r *request.Request) {
 	r.Marks &^= request.MarkPooled
@@ -252,5 +258,5 @@ func (b *Backend) leavePool(r *request.Request) {
 // comesFirst reports whether the other transfers in its direction wait while the pool has an operation.
 func comesFirst(r *request.Request) bool {
 	isSend := r.Op >= request.OpAccept && r.IsStreamWrite()
-	return isSend || r.Op == request.OpAccept || r.Marked(request.MarkReady)
+	return isSend || r.Marked(request.MarkReady)
 }

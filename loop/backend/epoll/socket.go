@@ -100,11 +100,15 @@ func (b *Backend) serveSocket(e *entry, r *request.Request) bool {
 		n = b.pursue(r)
 	}
 	switch {
-	case n == sys.EAGAIN, n == backend.Blocks && r.Op == request.OpAccept && e.busy[reading]:
+	case n == sys.EAGAIN:
 		return false
 	case n == backend.Blocks:
 		b.delist(e, r)
-		b.block(r)
+		if r.Op == request.OpAccept { // of a listener that blocks
+			b.blockIfReady(r)
+		} else {
+			b.block(r)
+		}
 		return false
 	}
 	b.delist(e, r)

@@ -76,8 +76,7 @@ func (b *Backend) serveTransfer(e *entry, r *request.Request) bool {
 	case sys.ENOTSUP:
 		// Ready, but a call might still block: only a thread of the pool may take that risk.
 		b.forget(e, r)
-		r.Marks |= request.MarkReady
-		b.block(r)
+		b.blockIfReady(r)
 		return false
 	default:
 		b.forget(e, r)

@@ -33,7 +33,8 @@ func (p *Pool) performFile(r *request.Request) int64 {
 	case request.OpClose:
 		return p.kernel.Close(fd, true)
 	case request.OpAccept:
-		return p.accept(r)
+		backend.AskAddress(r)
+		return p.kernel.Accept(fd, r.Address, uintptr(r.Length))
 	case request.OpConnect:
 		return p.connect(r)
 	case request.OpSendfile:
@@ -44,24 +45,14 @@ func (p *Pool) performFile(r *request.Request) int64 {
 	return sys.EINVAL
 }
 
-// isReady reports whether a transfer has something to take, or room. If somebody else was faster, a call
-// would wait for what may never come, and nothing could end it.
+// isReady reports whether there is something to take, a connection or bytes, or room to write. If somebody
+// else was faster, a call would wait for what may never come, and nothing could end it.
 func (p *Pool) isReady(r *request.Request) bool {
 	fds := []sys.PollFd{{Fd: int32(r.Fd), Events: sys.EpollIn}}
 	if r.Op == request.OpWrite {
 		fds[0].Events = sys.EpollOut
 	}
 	return p.kernel.Poll(fds, 0) != 0
-}
-
-// accept takes a connection from a listener that blocks, if it still is there.
-func (p *Pool) accept(r *request.Request) int64 {
-	fds := []sys.PollFd{{Fd: int32(r.Fd), Events: sys.EpollIn}}
-	if p.kernel.Poll(fds, 0) == 0 {
-		return sys.EAGAIN
-	}
-	backend.AskAddress(r)
-	return p.kernel.Accept(int(r.Fd), r.Address, uintptr(r.Length))
 }
 
 // connect connects a socket that blocks, or a Unix socket that found the queue of its peer full: nothing but
