@@ -65,7 +65,6 @@ typedef struct slot {
     uint32_t   threads;
     bool       bound;
     bool       closing;
-    pthread_t  closer; /* the thread that ends the loop, when it is closing */
     unsigned   references;
     unsigned   posted; /* posts that were accepted */
     atomic_uint called; /* and those that were called */

@@ -152,12 +152,6 @@ static void prepare_request(call_t *call)
     entry->in_flight = true;
 }
 
-/* Whether this thread is ending the loop. Others may be in a callback still when that begins. */
-static bool ends_here(const slot_t *slot)
-{
-    return slot->closing && pthread_equal(slot->closer, pthread_self());
-}
-
 static void check_refusal(const call_t *call, bool fresh, int result)
 {
     bool shut = call->slot != NULL && call->slot->closing;
@@ -196,7 +190,7 @@ void submit(const instruction_t *instruction, unsigned repeats)
     if (result == 0) {
         MUST(fresh && call.slot != NULL);
         MUST(!call.wrong);
-        MUST(!ends_here(call.slot));
+        MUST(!call.slot->closing);
         return;
     }
     check_refusal(&call, fresh, result);

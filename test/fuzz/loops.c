@@ -293,7 +293,6 @@ void close_loop(slot_t *slot)
     }
     join_runner(slot);
     end_pools(slot);
-    slot->closer = pthread_self();
     slot->closing = true;
     enter(slot);
     MUST(loop_deinit(slot->loop) == 0);
