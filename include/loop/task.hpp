@@ -116,8 +116,7 @@ private:
 /* A coroutine that waits for the end of what runs by itself, perhaps outside of its strand. */
 class waiter {
 public:
-    explicit waiter(std::coroutine_handle<> coroutine = std::noop_coroutine(),
-                    loop_strand_t *strand = nullptr) noexcept
+    waiter(std::coroutine_handle<> coroutine, loop_strand_t *strand) noexcept
         : coroutine_(coroutine), strand_(strand) {}
 
     /* Called at that end, in `ended_in`: the coroutine to go on with. */
