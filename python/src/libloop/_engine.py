@@ -119,6 +119,13 @@ class Engine:
             raise RuntimeError("the loop is closed")
         raise error_of(code)
 
+    def _ask(self, function: Any, *arguments: Any) -> int:
+        """Calls function(loop, *arguments) and returns its result; raises what a refusal means."""
+        result: int = function(self.pointer, *arguments)
+        if result < 0:
+            self.refuse(result)
+        return result
+
     def _grow(self) -> Record:
         with self._growing:
             slab = mmap.mmap(-1, _SLAB_REQUESTS * _REQUEST_BYTES)
@@ -260,9 +267,7 @@ class Engine:
 
     def ref(self) -> None:
         """Holds a reference, which counts as something that is pending. Any thread may."""
-        code = native.loop_ref(self.pointer)
-        if code:
-            self.refuse(code)
+        self._ask(native.loop_ref)
         with self._growing:
             self._references += 1
 
@@ -272,24 +277,17 @@ class Engine:
             if not self._references:
                 raise ValueError("no reference is held")
             self._references -= 1
-        code = native.loop_unref(self.pointer)
-        if code:
-            self.refuse(code)
+        self._ask(native.loop_unref)
 
     def statistics(self) -> Dict[str, int]:
         """The counters of the library, by their names in loop_statistics_t."""
         counters = _abi.Statistics(size=ctypes.sizeof(_abi.Statistics))
-        code = native.loop_get_statistics(self.pointer, ctypes.byref(counters))
-        if code:
-            self.refuse(code)
+        self._ask(native.loop_get_statistics, ctypes.byref(counters))
         return {name: getattr(counters, name) for name, _ in _abi.Statistics._fields_ if name != "size"}
 
     def backend_fd(self) -> int:
         """The descriptor for embedding in another loop."""
-        fd = native.loop_backend_fd(self.pointer)
-        if fd < 0:
-            self.refuse(fd)
-        return fd
+        return self._ask(native.loop_backend_fd)
 
     def backend_timeout(self) -> int:
         """Nanoseconds for which another loop may wait for that descriptor; -1: no limit."""

@@ -225,7 +225,7 @@ class SocketTransport(selector_events._SelectorSocketTransport):
     def write(self, data: Any) -> None:
         """As asyncio's."""
         if type(data) is bytes and not (self._buffer or self._conn_lost or self._eof or self._empty_waiter):
-            send = self._send  # in a variable, see _on_shot
+            send = self._send  # in a variable, see _receive_at_once
             try:
                 sent = send(data)
             except OSError:

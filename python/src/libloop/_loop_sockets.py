@@ -10,7 +10,6 @@ from ._loop_files import bytes_read
 from ._messages import incoming, outgoing
 from ._operation import Callback, Operation, Starter
 from ._pool import Arrival, Buffer, Buffers
-from ._time import deadline
 
 
 def _accepted(result: int, keep: Any) -> socket.socket:
@@ -97,13 +96,9 @@ class Sockets(Starter):
         """Receives into a buffer of a pool, taken when something has come; with `many`, one after the other
         until the end or until it is cancelled. Result: a Buffer, to be released; an empty one: the peer sends
         no more. An OSError with ENOBUFS: something has come, and all buffers are out."""
-        operation: Operation[Buffer] = Operation(self, _received_buffer, callback)
         arrival = Arrival(pool)
-        operation._record = self._engine.submit(
-            arrival.submit, _complete_arrival, operation, arrival, deadline(timeout),
-            sock.fileno(), _abi.MULTISHOT if many else 0,
-        )
-        return operation
+        return self._start(arrival.submit, _received_buffer, arrival, callback, timeout,
+                           sock.fileno(), _abi.MULTISHOT if many else 0, completion=_complete_arrival)
 
     def send(self, sock: socket.socket, data: Any, flags: int = 0, *, callback: Callback = None,
              timeout: Optional[float] = None) -> Operation[int]:

@@ -99,10 +99,10 @@ class Starter:
     _engine: Engine
 
     def _start(self, function: Any, finish: Any, keep: Any, callback: Callback, timeout: Optional[float],
-               *arguments: Any) -> Operation[Any]:
+               *arguments: Any, completion: Callable[..., None] = complete) -> Operation[Any]:
         operation: Operation[Any] = Operation(self, finish, callback)
         operation._record = self._engine.submit(
-            function, complete, operation, keep, deadline(timeout), *arguments
+            function, completion, operation, keep, deadline(timeout), *arguments
         )
         return operation
 
